@@ -1,0 +1,67 @@
+/*
+ * The place where a worker waits: until a deadline, until a watched descriptor is ready, or
+ * until another thread wakes it. Two fillings: epoll, and the worker's io_uring.
+ *
+ * One loop belongs to one thread; only loop_wake() may be called from others.
+ */
+#ifndef LOOP_LOOP_H
+#define LOOP_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/util.h"
+
+struct loop;
+struct ring;
+
+struct loop_watch {
+    int fd;
+    uint32_t events; /* EPOLLIN, EPOLLOUT, EPOLLERR */
+    void (*ready)(struct loop_watch *w, uint32_t events);
+    void *owner;
+    void *priv[6]; /* the loop's */
+};
+
+/* CLOCK_MONOTONIC in nanoseconds. The only clock the transfers see. */
+nsec loop_clock(void);
+
+/*
+ * With a ring, the loop waits on it (io_uring_enter submits what is queued, waits and reaps in
+ * one call); without, on epoll. The ring stays the caller's and must outlive the loop.
+ * NULL and errno on failure.
+ */
+struct loop *loop_new(struct ring *ring);
+void loop_free(struct loop *l);
+struct ring *loop_ring(struct loop *l);      /* NULL on epoll */
+const char *loop_name(const struct loop *l); /* "epoll" or "io_uring" */
+
+/* Level-triggered. The watch is the caller's memory and must stay until loop_unwatch().
+ * 0 or -errno. */
+MUST_CHECK int loop_watch(struct loop *l, struct loop_watch *w);
+void loop_unwatch(struct loop *l, struct loop_watch *w);
+
+/*
+ * Waits until `deadline` at the latest (NSEC_NEVER: for ever; a time already past: looks and
+ * returns), calls the ready functions of what is ready, and returns the time then. Interrupted
+ * calls return early. Resolution is better than 100 us where the kernel has epoll_pwait2.
+ */
+nsec loop_wait(struct loop *l, nsec deadline);
+
+/* Lets the waiting or next loop_wait() return at once. Any thread; async-signal-safe. */
+void loop_wake(struct loop *l);
+
+/* Busy waiting before sleeping, at most this long and only while it pays; 0 (the default) is off.
+ */
+void loop_set_spin(struct loop *l, nsec spin_max);
+
+struct loop_stats {
+    uint64_t waits; /* sleeps in the kernel */
+    uint64_t wakes; /* by loop_wake() */
+    uint64_t spins_won, spins_lost;
+};
+const struct loop_stats *loop_stats(const struct loop *l);
+
+#endif

@@ -1,0 +1,87 @@
+/*
+ * One io_uring, owned by one worker thread and shared by the network engine and the file
+ * backend: both queue submissions here, one io_uring_enter per loop pass hands them to the
+ * kernel. Completions are first reaped, then delivered, so a callback may queue more.
+ *
+ * Built without liburing, ring_new() fails with ENOSYS and nothing else is reachable.
+ */
+#ifndef LOOP_RING_H
+#define LOOP_RING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/util.h"
+
+struct ring;
+struct io_uring_sqe;
+
+struct ring_config {
+    unsigned queue_depth; /* 1-4096 submissions */
+    bool sqpoll;
+    int sq_thread_cpu;     /* -1: not pinned */
+    unsigned iowq_bounded; /* kernel workers for file operations; 0: a small default */
+    unsigned iowq_unbounded;
+};
+
+/*
+ * Owner of one operation; embedded in the caller's request. `res` is the CQE's result, `flags`
+ * its flags (multishot: IORING_CQE_F_MORE says that more will come). Called on the ring's
+ * thread from ring_deliver(), never from inside a queueing call.
+ */
+struct ring_op {
+    void (*complete)(struct ring_op *op, int res, uint32_t flags);
+};
+
+/* What this kernel's ring can do: asked once by trying, never by version. */
+enum ring_feature {
+    RING_SINGLE_ISSUER = 1 << 0,
+    RING_DEFER_TASKRUN = 1 << 1,
+    RING_EXT_ARG = 1 << 2,
+    RING_RECVMSG_MULTISHOT = 1 << 3,
+    RING_BUF_RING = 1 << 4,
+    RING_SPARSE_FILES = 1 << 5,
+    RING_IOWQ_LIMITS = 1 << 6,
+    RING_SQPOLL = 1 << 7,
+};
+
+/*
+ * Must be called on the thread that will use it (single issuer). NULL and errno: ENOSYS (built
+ * without, or kernel without), EPERM (sysctl, seccomp), ENOMEM (memlock), and the rest of
+ * io_uring_setup(2). Flags the kernel refuses are left off one by one.
+ */
+struct ring *ring_new(const struct ring_config *config);
+/* Cancels and waits for everything in flight, delivering it, then closes. */
+void ring_free(struct ring *r);
+
+uint32_t ring_features(const struct ring *r);
+bool ring_supports(const struct ring *r, int opcode); /* IORING_OP_... by probe */
+int ring_fd(const struct ring *r);
+struct io_uring *ring_raw(struct ring *r); /* for registration calls */
+
+/*
+ * A submission entry for `op`, or NULL when the submission queue is full even after submitting,
+ * or as many operations are in flight as the completion queue holds: the caller keeps its
+ * request in its own queue and asks again after the next completion. `op` NULL: the completion
+ * is dropped (use with CQE_SKIP_SUCCESS).
+ */
+struct io_uring_sqe *ring_sqe(struct ring *r, struct ring_op *op);
+
+/* Submits what is queued without waiting. 0 or -errno (-EBUSY, -EAGAIN: later). */
+int ring_submit(struct ring *r);
+/* Submits, waits until `deadline` or a completion, reaps into the ready queue. 0 or -errno. */
+int ring_wait(struct ring *r, nsec deadline, nsec now);
+/* Reaps without waiting; true when something is ready to be delivered. */
+bool ring_reap(struct ring *r);
+/* Calls complete() for what was reaped, at most `budget` of them. Returns how many. */
+unsigned ring_deliver(struct ring *r, unsigned budget);
+
+unsigned ring_in_flight(const struct ring *r);
+
+struct ring_stats {
+    uint64_t enters, submitted, completed, sq_full, cq_overflow;
+};
+const struct ring_stats *ring_stats(const struct ring *r);
+
+#endif

@@ -1,0 +1,170 @@
+/*
+ * Bytes between disk and wire, for one worker: a fixed pool of chunk buffers, open files
+ * pinned by identity, a shared read cache with single flight and read-ahead, and upload sinks.
+ * Everything runs on the worker's thread; all waiting is by callback, never by blocking.
+ *
+ * Memory is one region of store_config.cache_bytes, cut into chunks, mapped at start and
+ * touched only when used. Who may hold chunks (store.c has the sum): one per reader being
+ * served, one read ahead, one per sink. When all are held, requests wait in order of arrival.
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/util.h"
+#include "file/file.h"
+
+struct store;
+struct store_file;  /* one open file, shared by all who asked for it while it had that identity */
+struct store_chunk; /* one buffer of the pool with bytes of one file */
+
+enum store_symlinks {
+    STORE_SYMLINKS_NEVER,  /* RESOLVE_NO_SYMLINKS */
+    STORE_SYMLINKS_INSIDE, /* followed while they stay below the root */
+};
+
+struct store_config {
+    int root_fd; /* O_PATH directory; not owned */
+    enum store_symlinks symlinks;
+    bool world_readable_only; /* files without the o+r bit are refused as EACCES */
+    size_t chunk_bytes;       /* power of two, >= 4096 */
+    size_t cache_bytes;       /* all chunks of this worker together */
+    unsigned read_ahead;      /* chunks requested ahead of a reader at most */
+    unsigned files_max;       /* open files at most (readers and idle ones) */
+    bool advise;              /* posix_fadvise hints */
+    /* Uploads */
+    uint64_t upload_max_bytes; /* one file */
+    uint64_t free_space_min;   /* bytes that must stay free on the file system */
+    bool durable;              /* fsync file and directory before the final ACK */
+    mode_t upload_mode;        /* of published files */
+};
+
+/* NULL and errno. `io` must outlive the store. */
+struct store *store_new(struct file_io *io, const struct store_config *config);
+/* All readers and sinks must be closed; waits for nothing: store_idle() first. */
+void store_free(struct store *s);
+/* No operation of the store is in flight. */
+bool store_idle(const struct store *s);
+
+/* ---- Reading ---- */
+
+/* A waiting place, embedded in the reader's owner. */
+struct store_wait {
+    void (*ready)(struct store_wait *w);
+    struct list link; /* the store's */
+};
+
+/*
+ * One transfer's view of a file. Opening is asynchronous: ready() is called when `result` is
+ * set: 0 (then `size` is the size at open, and stays what this reader delivers), or -errno:
+ * ENOENT, ENOTDIR, EACCES, EISDIR, ELOOP, EXDEV, ENXIO (not a regular file), EMFILE, ENOMEM
+ * (too many open files), EIO...  ready() is never called from inside store_open().
+ *
+ * The file is pinned by identity: a file replaced later does not change what this reader gets;
+ * one changed in place (size shrunk, or mtime/size differ from the open) gives -ESTALE from
+ * store_read() rather than a mixture.
+ */
+struct store_reader {
+    struct store_file *file;
+    uint64_t size;
+    int result;
+    struct store_wait wait; /* ready() is the owner's; used for open and for reads */
+    struct list link;       /* the store's */
+    uint64_t position;      /* last offset asked for: drives read-ahead and drop-behind */
+    bool opening;
+    bool waiting; /* ready() is owed */
+};
+
+/* `path` is relative to the root, already checked by policy; copied. r->wait.ready must be set. */
+void store_open(struct store *s, struct store_reader *r, const char *path);
+/* Also while the open is pending (ready() is then not called any more). Idempotent. */
+void store_close(struct store *s, struct store_reader *r);
+
+/* A piece of a chunk that is in memory, with one reference. */
+struct store_slice {
+    const uint8_t *p;
+    uint32_t n;
+    struct store_chunk *chunk;
+};
+
+/*
+ * The bytes of [offset, offset + len) as far as they are in memory, from `offset` on, as at most
+ * `max` slices, each with a reference that the caller returns with store_release().
+ * Returns the number of slices; when that covers less than asked, what is missing is being read
+ * and ready() will be called once for it (when more is there, or an error).  0: nothing yet.
+ * -ESTALE, -EIO, ...: the file cannot be delivered.
+ * Also moves the reader's position and starts read-ahead.
+ */
+int store_read(struct store *s, struct store_reader *r, uint64_t offset, uint64_t len,
+               struct store_slice *slices, unsigned max);
+/* May be called long after the reader is closed, e.g. when the kernel is done with the bytes. */
+void store_release(struct store *s, struct store_chunk *chunk);
+void store_retain(struct store_chunk *chunk);
+
+/* ---- Writing ---- */
+
+enum store_sink_state {
+    STORE_SINK_OPENING,
+    STORE_SINK_OPEN,
+    STORE_SINK_PUBLISHING,
+    STORE_SINK_PUBLISHED,
+    STORE_SINK_FAILED,
+    STORE_SINK_CLOSED,
+};
+
+/*
+ * One upload: staged where no name leads to it (O_TMPFILE, else a hidden name that is swept at
+ * start), published whole. Opening checks policy of existence, room for `size_hint`, and
+ * preallocates. changed() is called on each step: open done, bytes written, published, failed.
+ * It is never called from inside a store_sink_ function.
+ */
+struct store_sink {
+    enum store_sink_state state;
+    int error; /* -errno when FAILED: EEXIST, ENOSPC, EDQUOT, EFBIG, EACCES, EROFS, EIO ... */
+    uint64_t received; /* bytes taken by store_sink_write() */
+    uint64_t stored;   /* bytes written to the file */
+    void (*changed)(struct store_sink *sink);
+    void *owner;
+    struct store_sink_work *work; /* the store's */
+};
+
+#define STORE_SIZE_UNKNOWN UINT64_MAX
+
+/* `path` is copied. `overwrite`: replacing an existing regular file is allowed; `create`: making
+ * a new one is. */
+void store_sink_open(struct store *s, struct store_sink *sink, const char *path, bool overwrite,
+                     bool create, uint64_t size_hint);
+/* Room for at least this many more bytes now; 0 while buffers are all waiting for the disk. */
+size_t store_sink_room(const struct store_sink *sink);
+/* Takes n <= room bytes. */
+void store_sink_write(struct store_sink *sink, const void *p, size_t n);
+/* Hands what is buffered to the disk; changed() tells when `stored` has moved. */
+void store_sink_flush(struct store_sink *sink);
+/* All has been received: flush, size check, fsync, give it its name, fsync the directory;
+ * then PUBLISHED, or FAILED with nothing visible. */
+void store_sink_publish(struct store_sink *sink);
+/* Drops the staged file unless PUBLISHED; the struct may be freed at once. */
+void store_sink_close(struct store *s, struct store_sink *sink);
+
+/* Removes stale staged files (hidden names of ours) below the root; returns how many. Blocks:
+ * start-up only. */
+unsigned store_sweep(int root_fd);
+
+struct store_stats {
+    uint64_t opens, open_shared, open_failed;
+    uint64_t chunk_hits, chunk_misses, chunk_waits; /* waits: joined a read already in flight */
+    uint64_t read_ahead, evicted;
+    uint64_t bytes_read; /* from the backend */
+    uint64_t bytes_written;
+    uint64_t stale;          /* transfers ended because their file changed */
+    uint64_t out_of_buffers; /* times somebody had to wait for a chunk */
+    uint64_t published, upload_failed;
+    uint32_t files_open, chunks_total, chunks_used;
+};
+const struct store_stats *store_stats(const struct store *s);
+
+#endif
