@@ -1,0 +1,33 @@
+# The front door. meson does the building; this file only gives the common commands names.
+#
+#   make          build into build/
+#   make run      install what is missing (Debian 12), build, serve a sample folder on port 6969
+#   make test     install what is missing (Debian 12), build, run every test; ends in one line
+#   make format   let clang-format lay out the C sources
+#   make clean    remove what was built
+
+BUILD ?= build
+PORT  ?= 6969
+
+.PHONY: all run test format clean
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	@command -v meson >/dev/null || { echo "meson is missing: run tools/deps first" >&2; exit 1; }
+	@meson setup $(BUILD)
+
+run:
+	@tools/deps build
+	@$(MAKE) --no-print-directory all
+	@tools/run-sample $(BUILD) $(PORT)
+
+test:
+	@tools/deps all
+	@/usr/bin/python3 tools/test-report
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:
+	@rm -rf $(BUILD) build-asan
