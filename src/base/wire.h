@@ -37,7 +37,16 @@ static inline size_t reader_left(const struct reader *r)
 }
 
 /* The next two bytes as a big-endian number; 0 on overrun. */
-uint16_t reader_be16(struct reader *r);
+static inline uint16_t reader_be16(struct reader *r)
+{
+    if (r->overrun || reader_left(r) < 2) {
+        r->overrun = true;
+        return 0;
+    }
+    uint16_t v = (uint16_t)(r->p[0] << 8 | r->p[1]);
+    r->p += 2;
+    return v;
+}
 
 /*
  * The bytes up to the next NUL, which is consumed and not part of the result. Without a NUL
@@ -45,8 +54,15 @@ uint16_t reader_be16(struct reader *r);
  */
 struct view reader_cstr(struct reader *r);
 
-/* All that is left. */
-struct view reader_rest(struct reader *r);
+/* All that is left; nothing after an overrun. */
+static inline struct view reader_rest(struct reader *r)
+{
+    if (r->overrun)
+        return view_of(r->p, 0);
+    struct view v = view_of(r->p, reader_left(r));
+    r->p = r->end;
+    return v;
+}
 
 struct writer {
     uint8_t *start, *p, *end;
@@ -63,7 +79,17 @@ static inline size_t writer_len(const struct writer *w)
     return (size_t)(w->p - w->start);
 }
 
-void writer_be16(struct writer *w, uint16_t v);
+static inline void writer_be16(struct writer *w, uint16_t v)
+{
+    if (w->overrun || (size_t)(w->end - w->p) < 2) {
+        w->overrun = true;
+        return;
+    }
+    w->p[0] = (uint8_t)(v >> 8);
+    w->p[1] = (uint8_t)v;
+    w->p += 2;
+}
+
 void writer_bytes(struct writer *w, const void *p, size_t n);
 /* The bytes of `v` and a NUL. */
 void writer_cstr(struct writer *w, struct view v);
