@@ -30,6 +30,7 @@ struct log_event {
     bool cut;
     enum log_level level;
     bool active;
+    bool json; /* the format is settled when a line begins */
 };
 /* `event` names the kind of line: "transfer", "refused". Cheap when the level is off. */
 void log_begin(struct log_event *e, enum log_level level, const char *event);
@@ -43,5 +44,9 @@ void log_end(struct log_event *e);
 
 /* Lines not written because of the rate limit or a blocked descriptor. */
 uint64_t log_dropped(void);
+
+/* Replaces the wall clock (nanoseconds since 1970) of time stamps and rate limit; NULL brings the
+ * real one back. For tests, while no other thread logs. */
+void log_set_clock(uint64_t (*wall_ns)(void));
 
 #endif

@@ -11,6 +11,7 @@
 enum metric {
 #define METRIC(id, name, type, help) METRIC_##id,
 #include "obs/metrics.def"
+#undef METRIC
     METRICS
 };
 
