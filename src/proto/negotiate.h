@@ -1,6 +1,10 @@
 /*
  * Options (RFC 2347, 2348, 2349, 7440): one table of the options we know, the server's answer
  * to a request, and the client's check of that answer.
+ *
+ * RFC 2347, 2348 and 2349 do not number their sections; here they are counted, the introduction
+ * being 1. So in RFC 2347, 2 is "Packet Formats" and 3 "Negotiation Protocol"; in RFC 2348, 2 is
+ * the block size; in RFC 2349, 2 is the timeout and 3 the transfer size.
  */
 #ifndef PROTO_NEGOTIATE_H
 #define PROTO_NEGOTIATE_H
@@ -29,7 +33,7 @@ struct tftp_params {
     uint16_t blksize;    /* 512 unless negotiated */
     uint16_t windowsize; /* 1 unless negotiated */
     uint8_t timeout_s;   /* 0: not negotiated */
-    bool tsize_given;    /* the peer told us a size (WRQ, OACK) */
+    bool tsize_given;    /* the peer told us a size (WRQ: other than 0; OACK) */
     uint64_t tsize;
     enum tftp_rollover rollover;
 };

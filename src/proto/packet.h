@@ -94,11 +94,21 @@ size_t tftp_build_request(uint8_t *buf, size_t size, const struct tftp_request *
 
 /* The standard text of an error code ("File not found"); "Error" for unknown ones. */
 const char *tftp_error_text(unsigned code);
-/* The ERROR code that tells a peer about a negative errno (reliability rules: ENOENT 1,
- * EACCES 2, ENOSPC 3, EEXIST 6, EMFILE and unknown 0 ...). `writing`: a name that cannot be
- * made is an access error, not a missing file. */
+/*
+ * The ERROR code that tells a peer about an errno of a file operation, negative or positive
+ * (ENOENT 1, EACCES 2, ENOSPC 3, EEXIST 6, EMFILE and all others 0). `writing`: a name that
+ * cannot be made is an access error, not a missing file. Not for the results of the parser and
+ * of tftp_negotiate(): those name their ERROR themselves, and file systems use the same numbers
+ * for other things (EBADMSG: a bad checksum).
+ */
 enum tftp_error tftp_error_from_errno(int err, bool writing);
-/* A fixed text for the same; never contains a path. */
+/* A fixed text for the same, at most TFTP_ERROR_TEXT_MAX bytes; never contains a path. */
 const char *tftp_error_text_from_errno(int err);
+
+/* Are these the same word? Letter case does not count, as in mode and option names (RFC 1350
+ * section 5, RFC 2347 section 2); ASCII only, whatever the locale. */
+bool tftp_same_word(struct view a, struct view b);
+/* The same, with a C string. */
+bool tftp_is_word(struct view a, const char *word);
 
 #endif
