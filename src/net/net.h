@@ -34,6 +34,7 @@ struct net_config {
     int mtu_discover;      /* IP_PMTUDISC_*: the don't-fragment policy */
     unsigned rx_bytes_max; /* largest datagram that must arrive whole; longer ones come truncated */
     unsigned tx_slots;     /* net_tx structs in the pool */
+    unsigned rx_slots;     /* io_uring engine: receive buffers; 0: a default by rx_bytes_max */
 };
 
 /* One bound socket. Owned by the engine from net_open() to net_close_socket(). */
@@ -56,6 +57,7 @@ struct net_rx {
     struct addr local; /* destination address from the packet info; port = the socket's; family 0 if
                           unknown */
     uint32_t ifindex;
+    bool broadcast; /* sent to a broadcast or multicast address (RFC 1123 section 4.2.3.5) */
 };
 
 /*
@@ -74,18 +76,30 @@ struct net_tx {
     uint16_t segment; /* bytes per datagram of a train; 0: one datagram */
     uint16_t iov_count;
     uint16_t ref_count;
-    struct iovec iov[NET_TX_IOV];
-    void *refs[NET_TX_REFS]; /* the caller's, released in done() */
-    uint8_t small[NET_GSO_SEGMENTS * 4 + 544];
     /*
-     * Called once, on the worker's thread, from net_flush(), net_recv() or loop_wait(): the
-     * kernel has taken the bytes (res = datagrams sent) or refused them (res = -errno, all or
-     * the rest of the train). The struct returns to the pool after the call.
+     * To be read in done(): the kernel refused the train as such and its datagrams went out one
+     * by one; better no more trains to this peer.
+     */
+    bool gso_refused;
+    /*
+     * Called once, on the worker's thread, from net_flush(), net_recv(), net_close_socket() or
+     * loop_wait(): the kernel has taken the bytes (res = datagrams sent) or refused them (res =
+     * -errno, all or the rest of the train). The struct returns to the pool after the call.
      */
     void (*done)(struct net_tx *tx, int res);
     void *owner;
-    struct list link; /* engine's */
-    void *engine;     /* engine's */
+
+    struct list link; /* from here to `res` the engine's */
+    void *engine;
+    uint32_t bytes;
+    uint16_t datagrams;
+    uint16_t sent; /* datagrams of a train that are out already */
+    uint8_t tries;
+    int res;
+
+    struct iovec iov[NET_TX_IOV];
+    void *refs[NET_TX_REFS]; /* the caller's, released in done() */
+    uint8_t small[NET_GSO_SEGMENTS * 4 + 544];
 };
 
 /* An ICMP error that answers one of our datagrams (IP_RECVERR). */
@@ -108,6 +122,8 @@ struct net_ops {
     void (*remove)(struct net *n, struct net_socket *s);
     unsigned (*recv)(struct net *n, struct net_rx *rx, unsigned max);
     void (*flush)(struct net *n);
+    void (*recv_done)(struct net *n); /* the next two may be NULL */
+    bool (*pending)(const struct net *n);
 };
 
 extern const struct net_ops net_mmsg_ops;
@@ -128,11 +144,18 @@ MUST_CHECK int net_open(struct net *n, const struct addr *bind, bool reuse_port,
                         struct net_socket **ret);
 /* Takes over a bound UDP socket (from the service manager). */
 MUST_CHECK int net_adopt(struct net *n, int fd, void *owner, struct net_socket **ret);
-/* Queued datagrams of this socket are sent or dropped first (done() is called for each).
- * Datagrams of it already handed out by net_recv() stay valid until the batch is over. */
+/*
+ * Queued datagrams of this socket are sent or dropped first (done() is called for each).
+ * Datagrams of it already handed out by net_recv() stay valid until the batch is over. Safe
+ * inside any callback. On the io_uring engine done() of what the kernel already holds follows
+ * in loop_wait(), and only then the port is free; `s` lives as long.
+ */
 void net_close_socket(struct net *n, struct net_socket *s);
 
-/* Up to `max` (<= NET_BATCH) datagrams that are waiting; 0 when there is none. Never blocks. */
+/*
+ * Up to `max` (<= NET_BATCH) datagrams that are waiting; 0 when there is none, or when this
+ * pass had its share (net_pending() tells). Never blocks. Reports ICMP errors first.
+ */
 unsigned net_recv(struct net *n, struct net_rx *rx, unsigned max);
 /* The batch of the last net_recv() is no longer looked at. */
 void net_recv_done(struct net *n);
@@ -142,13 +165,16 @@ void net_recv_done(struct net *n);
 struct net_tx *net_tx_get(struct net *n);
 /* Returns one that was not queued. */
 void net_tx_put(struct net *n, struct net_tx *tx);
-/* Queues for the next flush. Order towards one peer on one socket is kept. */
+/*
+ * Queues for the next flush. Order towards one peer on one socket is kept, but for datagrams
+ * that the io_uring engine had with the kernel when an earlier one met a full send buffer.
+ */
 void net_queue(struct net *n, struct net_tx *tx);
 /* Hands all that is queued to the kernel. On the io_uring engine only submissions are made
  * here; the loop's next wait enters the kernel. */
 void net_flush(struct net *n);
 
-/* True when datagrams are known to be waiting, so that the loop should not sleep. */
+/* True when datagrams are known to be waiting, in or out, so that the loop should not sleep. */
 bool net_pending(const struct net *n);
 const struct net_stats *net_stats(const struct net *n);
 

@@ -1,0 +1,245 @@
+/*
+ * The engine on recvmmsg(2), sendmmsg(2) and the loop's readiness. Sockets the loop found
+ * readable wait in a ready list and are read in turn, one system call each, so a flooded socket
+ * delays the others by at most one batch.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "net/net_impl.h"
+
+struct mmsg_sock {
+    struct net_sock *sock;
+    struct loop_watch watch;
+    struct list ready_link;
+    bool watched; /* the loop has `watch`; false only after it refused it */
+    bool error;   /* the error queue is not empty */
+};
+
+struct mmsg {
+    struct list ready;
+    unsigned pass; /* datagrams since the last empty net_recv() */
+    unsigned used; /* slots the last recv filled; only these need a reset */
+    uint8_t *slots;
+    size_t slots_bytes;
+    struct mmsghdr msgs[NET_BATCH];
+    struct iovec iov[NET_BATCH];
+    union addr_sock peer[NET_BATCH];
+    union net_control control[NET_BATCH];
+};
+
+static int mmsg_init(struct net *n)
+{
+    struct mmsg *m = calloc(1, sizeof(*m));
+    size_t stride = ((size_t)n->config.rx_bytes_max + 1 + 63) & ~(size_t)63;
+
+    if (!m)
+        return -ENOMEM;
+    m->slots_bytes = stride * NET_BATCH;
+    m->slots = mmap(NULL, m->slots_bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (m->slots == MAP_FAILED) {
+        int err = errno;
+
+        free(m);
+        return -err;
+    }
+    /* Pages beyond what datagrams really fill shall cost nothing. */
+    (void)madvise(m->slots, m->slots_bytes, MADV_NOHUGEPAGE);
+    list_init(&m->ready);
+    for (unsigned i = 0; i < NET_BATCH; i++) {
+        struct msghdr *h = &m->msgs[i].msg_hdr;
+
+        m->iov[i] = (struct iovec){m->slots + i * stride, (size_t)n->config.rx_bytes_max + 1};
+        h->msg_iov = &m->iov[i];
+        h->msg_iovlen = 1;
+        h->msg_name = &m->peer[i];
+        h->msg_control = &m->control[i];
+    }
+    m->used = NET_BATCH;
+    n->engine = m;
+    return 0;
+}
+
+static void mmsg_fini(struct net *n)
+{
+    struct mmsg *m = n->engine;
+
+    (void)munmap(m->slots, m->slots_bytes);
+    free(m);
+}
+
+static void on_ready(struct loop_watch *w, uint32_t events)
+{
+    struct mmsg_sock *ms = w->owner;
+    struct mmsg *m = ms->sock->net->engine;
+
+    if (events & EPOLLOUT)
+        ms->sock->blocked = false;
+    if (events & (EPOLLERR | EPOLLHUP))
+        ms->error = true;
+    if ((events & ~(uint32_t)EPOLLOUT) && list_empty(&ms->ready_link))
+        list_push_back(&m->ready, &ms->ready_link);
+}
+
+static int mmsg_add(struct net *n, struct net_socket *s)
+{
+    struct mmsg_sock *ms = calloc(1, sizeof(*ms));
+
+    if (!ms)
+        return -ENOMEM;
+    s->engine = ms;
+    ms->sock = net_sock_of(s);
+    list_init(&ms->ready_link);
+    ms->watch = (struct loop_watch){
+        .fd = s->fd,
+        .events = EPOLLIN,
+        .ready = on_ready,
+        .owner = ms,
+    };
+    int r = loop_watch(n->loop, &ms->watch);
+    ms->watched = r == 0;
+    return r;
+}
+
+static void mmsg_remove(struct net *n, struct net_socket *s)
+{
+    struct mmsg_sock *ms = s->engine;
+
+    list_del(&ms->ready_link);
+    if (ms->watched)
+        loop_unwatch(n->loop, &ms->watch);
+    ms->watched = false;
+}
+
+/* Only the slots the last call filled have lengths that differ from these. */
+static void reset_slots(struct mmsg *m)
+{
+    for (unsigned i = 0; i < m->used; i++) {
+        struct msghdr *h = &m->msgs[i].msg_hdr;
+
+        h->msg_namelen = sizeof(m->peer[i]);
+        h->msg_controllen = sizeof(m->control[i]);
+        h->msg_flags = 0;
+    }
+    m->used = 0;
+}
+
+static bool take_datagram(struct net *n, struct net_sock *sock, unsigned slot, struct net_rx *rx)
+{
+    struct mmsg *m = n->engine;
+    struct msghdr *h = &m->msgs[slot].msg_hdr;
+    size_t bytes = m->msgs[slot].msg_len;
+
+    if (addr_from_sock(&rx->peer, &m->peer[slot]) < 0)
+        return false;
+    rx->socket = &sock->pub;
+    rx->truncated = (h->msg_flags & MSG_TRUNC) != 0 || bytes > n->config.rx_bytes_max;
+    rx->data = view_of(m->iov[slot].iov_base, MIN(bytes, (size_t)n->config.rx_bytes_max));
+    net_control_parse(n, sock, h, rx);
+    n->stats.rx_datagrams++;
+    n->stats.rx_bytes += bytes;
+    n->stats.rx_truncated += rx->truncated;
+    return true;
+}
+
+/* One system call on one socket into the slots from m->used on. Returns how many rx were filled. */
+static unsigned read_socket(struct net *n, struct mmsg_sock *ms, struct net_rx *rx, unsigned want)
+{
+    struct mmsg *m = n->engine;
+    unsigned got = 0;
+
+    n->stats.rx_calls++;
+    int r = recvmmsg(ms->sock->pub.fd, &m->msgs[m->used], want, MSG_DONTWAIT, NULL);
+    if (r < 0) {
+        if (errno == EINTR)
+            return 0;
+        /* Anything but "empty" is an ICMP error, to be found in the error queue. */
+        ms->error = errno != EAGAIN;
+        if (!ms->error)
+            list_del(&ms->ready_link);
+        return 0;
+    }
+    for (unsigned i = 0; i < (unsigned)r; i++)
+        got += take_datagram(n, ms->sock, m->used + i, &rx[got]);
+    m->used += (unsigned)r;
+    list_del(&ms->ready_link);
+    if ((unsigned)r == want)
+        list_push_back(&m->ready, &ms->ready_link);
+    return got;
+}
+
+static unsigned mmsg_recv(struct net *n, struct net_rx *rx, unsigned max)
+{
+    struct mmsg *m = n->engine;
+    unsigned got = 0, calls = 0;
+
+    reset_slots(m);
+    while (!list_empty(&m->ready) && m->used < max && m->pass < NET_PASS_DATAGRAMS &&
+           calls++ < 2 * NET_BATCH) {
+        struct mmsg_sock *ms = container_of(m->ready.next, struct mmsg_sock, ready_link);
+
+        if (ms->error) {
+            /* May close this socket or any other: look at the list afresh. */
+            ms->error = false;
+            net_errors_drain(n, ms->sock);
+            continue;
+        }
+        got += read_socket(n, ms, &rx[got], MIN(max - m->used, n->config.batch));
+    }
+    m->pass = got > 0 ? m->pass + got : 0;
+    return got;
+}
+
+/* Asks the loop for writability exactly while the socket is blocked. */
+static void update_watch(struct net *n, struct mmsg_sock *ms)
+{
+    uint32_t events = ms->sock->blocked ? EPOLLIN | EPOLLOUT : EPOLLIN;
+
+    if (ms->watched && ms->watch.events == events)
+        return;
+    if (ms->watched)
+        loop_unwatch(n->loop, &ms->watch);
+    ms->watch.events = events;
+    ms->watched = loop_watch(n->loop, &ms->watch) == 0;
+}
+
+static void mmsg_flush(struct net *n)
+{
+    struct list todo, *first;
+
+    list_init(&todo);
+    list_splice_back(&todo, &n->flush);
+    while ((first = list_pop_front(&todo)) != NULL) {
+        struct net_sock *sock = container_of(first, struct net_sock, flush_link);
+
+        net_send(n, sock);
+        if (sock->closing)
+            continue;
+        update_watch(n, sock->pub.engine);
+        if (!list_empty(&sock->txq) || !((struct mmsg_sock *)sock->pub.engine)->watched)
+            net_want_flush(n, sock);
+    }
+}
+
+static bool mmsg_pending(const struct net *n)
+{
+    const struct mmsg *m = n->engine;
+
+    return !list_empty(&m->ready);
+}
+
+const struct net_ops net_mmsg_ops = {
+    .name = "mmsg",
+    .init = mmsg_init,
+    .fini = mmsg_fini,
+    .add = mmsg_add,
+    .remove = mmsg_remove,
+    .recv = mmsg_recv,
+    .flush = mmsg_flush,
+    .pending = mmsg_pending,
+};
