@@ -54,6 +54,8 @@ MUST_CHECK int conf_check(const struct conf *c, struct conf_error *ret);
 void conf_dump(const struct conf *c, bool comments, FILE *out);
 /* The rows of the OPTIONS part of the manual page, in mdoc/man. */
 void conf_manual(FILE *out);
+/* docs/configuration.md. */
+void conf_markdown(FILE *out);
 
 /*
  * Names the keys that differ and cannot be changed by reload, one per line, into buf;
@@ -62,7 +64,8 @@ void conf_manual(FILE *out);
 unsigned conf_reload_conflicts(const struct conf *running, const struct conf *wanted, char *buf,
                                size_t size);
 
-/* The word for an enum value of `field`, e.g. conf_word("log.level", c->log_level). */
+/* The word for an enum value of `key`, e.g. conf_word("log.level", c->log_level); "?" for a key or
+ * value that is none. Any thread. */
 const char *conf_word(const char *key, int value);
 
 #endif
