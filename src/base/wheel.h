@@ -18,7 +18,7 @@
 
 #define WHEEL_TICK   (UINT64_C(1) << 16) /* 65.5 us */
 #define WHEEL_SLOTS  64
-#define WHEEL_LEVELS 6 /* 2^16 ns * 64^6: 52 days; later deadlines are clamped to that */
+#define WHEEL_LEVELS 6 /* 2^16 ns * 64^6: 52 days; later ones wait at the end, then move on */
 
 struct timer {
     struct list link;
@@ -36,7 +36,8 @@ struct wheel {
 void wheel_init(struct wheel *w, nsec now);
 void timer_init(struct timer *t);
 
-/* Arms the timer, or moves it. A deadline in the past fires at the next wheel_fire(). */
+/* Arms the timer, or moves it. A deadline in the past fires at the next wheel_fire();
+ * NSEC_NEVER disarms. */
 void wheel_set(struct wheel *w, struct timer *t, nsec deadline);
 /* Disarms; nothing happens if it is not armed. */
 void wheel_del(struct wheel *w, struct timer *t);
