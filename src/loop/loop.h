@@ -46,12 +46,28 @@ void loop_unwatch(struct loop *l, struct loop_watch *w);
 /*
  * Waits until `deadline` at the latest (NSEC_NEVER: for ever; a time already past: looks and
  * returns), calls the ready functions of what is ready, and returns the time then. Interrupted
- * calls return early. Resolution is better than 100 us where the kernel has epoll_pwait2.
+ * calls return early. Resolution is better than 100 us where the kernel has epoll_pwait2. On a
+ * ring the completions are delivered from here too.
  */
 nsec loop_wait(struct loop *l, nsec deadline);
 
 /* Lets the waiting or next loop_wait() return at once. Any thread; async-signal-safe. */
 void loop_wake(struct loop *l);
+
+/* The next loop_wait() only looks and does not sleep: its caller left work undone. Loop's thread.
+ */
+void loop_again(struct loop *l);
+
+/*
+ * Registers a function that each loop_wait() calls first, so that what was queued during a pass
+ * goes to the kernel in one piece. It returns the time by which it must be called again
+ * (NSEC_NEVER: no wish; 0: do not sleep). 0, or -ENOSPC when LOOP_HOOKS are registered.
+ */
+#define LOOP_HOOKS 8
+typedef nsec loop_hook_fn(void *arg, nsec now);
+MUST_CHECK int loop_before_wait(struct loop *l, loop_hook_fn *fn, void *arg);
+/* Takes it off again; nothing happens when it is not registered. Not from inside a hook. */
+void loop_before_wait_remove(struct loop *l, loop_hook_fn *fn, void *arg);
 
 /* Busy waiting before sleeping, at most this long and only while it pays; 0 (the default) is off.
  */

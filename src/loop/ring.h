@@ -52,8 +52,18 @@ enum ring_feature {
  * io_uring_setup(2). Flags the kernel refuses are left off one by one.
  */
 struct ring *ring_new(const struct ring_config *config);
-/* Cancels and waits for everything in flight, delivering it, then closes. */
+/*
+ * Cancels and waits for everything in flight, delivering it, then closes. Callbacks that ask
+ * for a new submission meanwhile get none.
+ */
 void ring_free(struct ring *r);
+
+/*
+ * 0 while the ring works; else the -errno of the io_uring_enter(2) that broke it. A broken ring
+ * takes no submissions; what it has not yet handed to the kernel is completed with -ECANCELED,
+ * what the kernel has is cancelled and completes as usual, through ring_reap().
+ */
+int ring_error(const struct ring *r);
 
 uint32_t ring_features(const struct ring *r);
 bool ring_supports(const struct ring *r, int opcode); /* IORING_OP_... by probe */
@@ -70,7 +80,10 @@ struct io_uring_sqe *ring_sqe(struct ring *r, struct ring_op *op);
 
 /* Submits what is queued without waiting. 0 or -errno (-EBUSY, -EAGAIN: later). */
 int ring_submit(struct ring *r);
-/* Submits, waits until `deadline` or a completion, reaps into the ready queue. 0 or -errno. */
+/*
+ * Submits, waits until `deadline` or a completion, reaps into the ready queue; one system call.
+ * Does not wait when `deadline` is not after `now` or something is ready already. 0 or -errno.
+ */
 int ring_wait(struct ring *r, nsec deadline, nsec now);
 /* Reaps without waiting; true when something is ready to be delivered. */
 bool ring_reap(struct ring *r);
@@ -81,6 +94,7 @@ unsigned ring_in_flight(const struct ring *r);
 
 struct ring_stats {
     uint64_t enters, submitted, completed, sq_full, cq_overflow;
+    uint64_t sleeps; /* enters that waited */
 };
 const struct ring_stats *ring_stats(const struct ring *r);
 
