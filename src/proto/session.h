@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "proto/flow.h"
 #include "proto/negotiate.h"
 #include "proto/packet.h"
 #include "proto/receiver.h"
@@ -55,25 +56,6 @@ enum tftp_outcome {
     TFTP_OUTCOMES
 };
 
-/* Timing and manners; plain numbers from the configuration. */
-struct tftp_manners {
-    nsec rto_first;   /* before any round trip was measured; 200 ms */
-    nsec rto_min;     /* 100 ms */
-    nsec rto_max;     /* ceiling of the doubling; 10 s */
-    nsec patience;    /* give up when nothing valid came for this long; 60 s */
-    nsec dally;       /* how long DALLYING lasts at least */
-    nsec resend_hold; /* an ACK never sends again what went out this recently (nor within a round
-                         trip); 20 ms */
-    bool
-        timeout_exact; /* a negotiated timeout is the first retransmission time; else its ceiling */
-    uint8_t
-        unproven_retries; /* DATA retransmissions to a peer that has not proved itself; 0 or 1 */
-    uint8_t
-        final_ack_tries; /* the last DATA is repeated this often; then the transfer counts as OK */
-};
-
-extern const struct tftp_manners tftp_manners_default;
-
 /* What is to be sent next. */
 enum tftp_out_kind { TFTP_OUT_NOTHING, TFTP_OUT_CONTROL, TFTP_OUT_DATA };
 
@@ -98,18 +80,6 @@ struct tftp_in {
     uint64_t offset;
 };
 
-/* Counted for the log line and the metrics. */
-struct tftp_counts {
-    uint64_t bytes_acked;    /* payload bytes acknowledged (sending) or stored (receiving) */
-    uint64_t blocks_sent;    /* DATA packets that went out, repeated ones too */
-    uint64_t blocks_resent;  /* of these, sent before */
-    uint64_t resent_timeout; /* restarts by the timer */
-    uint64_t resent_gap;     /* restarts by a gap report */
-    uint64_t control_resent; /* OACK, ACK, request sent again */
-    uint64_t duplicates;     /* ACKs or DATA that told nothing new */
-    uint64_t ignored;        /* packets that made no sense in this state */
-};
-
 struct tftp_session {
     enum tftp_session_state state;
     enum tftp_outcome outcome;
@@ -128,6 +98,7 @@ struct tftp_session {
     nsec started;          /* of the session */
     nsec last_heard;       /* last valid packet of the peer */
     nsec deadline;         /* of the control phases; sender and receiver keep their own */
+    nsec control_at;       /* when the current control packet went out last */
     struct tftp_params params;
     struct tftp_manners manners;
     struct tftp_rto rto;

@@ -1,0 +1,59 @@
+#include "proto/burst.h"
+
+#include <assert.h>
+
+#include "base/util.h"
+
+#define RETRY_WINDOWS_FIRST 16
+#define RETRY_BLOCKS_MAX    (UINT32_C(1) << 24)
+
+void tftp_burst_init(struct tftp_burst *b, uint16_t window)
+{
+    assert(window > 0);
+    *b = (struct tftp_burst){.window = window, .size = window};
+}
+
+void tftp_burst_on_clean(struct tftp_burst *b)
+{
+    uint32_t want;
+
+    if (!tftp_burst_lossy(b))
+        return;
+    want = MIN((uint32_t)b->size + MAX(b->size / 2u, 1u), b->window);
+    if (b->buffers != 0 && want > b->buffers) {
+        if (b->size < b->buffers)
+            want = b->buffers;
+        else if (b->clean < b->retry)
+            return;
+    }
+    if (want <= MAX(b->spacing, b->clean) / TFTP_BURST_SPACING)
+        b->size = (uint16_t)want;
+}
+
+/* True once losses repeat so often at one depth that chance is a poor explanation; in bursts of
+ * two chance hits the same place half of the time. */
+static bool same_depth_again(struct tftp_burst *b, uint16_t depth)
+{
+    if (depth != b->depth) {
+        b->depth = depth;
+        b->depth_seen = 0;
+    }
+    b->depth_seen = (uint16_t)MIN(b->depth_seen + 1, UINT16_MAX);
+    return b->depth_seen >= (depth == 1 ? 5 : 2);
+}
+
+void tftp_burst_on_loss(struct tftp_burst *b, uint64_t depth)
+{
+    uint16_t size = (uint16_t)MIN(MAX(b->size / 2, 2), b->window);
+
+    b->spacing = b->spacing == 0 ? b->clean : b->spacing - b->spacing / 4 + b->clean / 4;
+    b->clean = 0;
+    if (depth > 0 && depth < b->size && same_depth_again(b, (uint16_t)depth)) {
+        uint32_t first = (uint32_t)b->window * RETRY_WINDOWS_FIRST;
+
+        b->retry = b->buffers == depth ? MIN(2 * b->retry, RETRY_BLOCKS_MAX) : first;
+        b->buffers = (uint16_t)depth;
+        size = (uint16_t)depth;
+    }
+    b->size = size;
+}

@@ -1,0 +1,174 @@
+#include "proto/receiver.h"
+
+#include <string.h>
+
+#include "base/util.h"
+#include "proto/block.h"
+
+/* Blocks this far from the expected one, either way, are told apart. */
+#define HORIZON 32767
+
+/* As for the sender: a process that was stopped has not listened and may not judge. */
+#define TRIES_MIN 3
+
+void tftp_receiver_init(struct tftp_receiver *x, nsec now)
+{
+    memset(x, 0, sizeof(*x));
+    x->expected = 1;
+    x->last = TFTP_BLOCK_NONE;
+    x->repeat_from = TFTP_BLOCK_NONE;
+    x->rto_at = NSEC_NEVER;
+    x->waiting_since = now;
+}
+
+static void want_ack(struct tftp_receiver *x)
+{
+    x->due = true;
+    x->wanted = x->expected - 1;
+}
+
+/*
+ * A peer repeats when it has waited in vain. What comes again just after it came, or just after
+ * our ACK, was doubled on the way; to answer that would double the packets of a peer that
+ * answers every ACK.
+ */
+static bool doubled_on_the_way(const struct tftp_receiver *x, const struct tftp_flow *f, nsec now)
+{
+    return now < MAX(x->ack_at, x->waiting_since) + f->manners->resend_hold;
+}
+
+static void take(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t len, nsec now)
+{
+    if (x->ack_fresh && x->expected == x->acked + 1)
+        tftp_rto_sample(f->rto, now - x->ack_at);
+    x->ack_fresh = false;
+    x->repeat_from = TFTP_BLOCK_NONE;
+    x->size += len;
+    x->tries = 0;
+    x->waiting_since = now;
+    x->rto_at = nsec_add(now, f->rto->interval);
+    /* RFC 1350 section 6: a block of less than full size is the last. */
+    if (len < f->params->blksize)
+        x->last = x->expected;
+    x->expected++;
+    if (x->last != TFTP_BLOCK_NONE || x->expected - 1 - x->acked >= f->params->windowsize)
+        want_ack(x);
+}
+
+/* RFC 7440 section 4: the ACK of the last block in order tells the sender where to go on. Once,
+ * however many blocks of the window follow the gap. */
+static void on_gap(struct tftp_receiver *x, const struct tftp_flow *f)
+{
+    f->counts->duplicates++;
+    if (x->gap == x->expected)
+        return;
+    x->gap = x->expected;
+    want_ack(x);
+}
+
+/* The peer sends again what we have: it lacks our ACK, or the network repeats. Answered at the
+ * first block of each repetition only. */
+static void on_old(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t block, nsec now)
+{
+    bool starts_over = block <= x->repeat_from;
+
+    f->counts->duplicates++;
+    if (!starts_over) {
+        x->repeat_from = block;
+        return;
+    }
+    if (doubled_on_the_way(x, f, now))
+        return;
+    x->repeat_from = block;
+    want_ack(x);
+}
+
+enum tftp_receiver_verdict tftp_receiver_on_data(struct tftp_receiver *x, const struct tftp_flow *f,
+                                                 uint16_t wire, uint64_t len, nsec now)
+{
+    uint64_t from = x->expected > HORIZON ? x->expected - HORIZON : 0;
+    uint64_t to = x->expected + HORIZON - 1;
+    uint64_t block = tftp_block_resolve(wire, from, to, f->params->rollover);
+
+    if (len > f->params->blksize)
+        return TFTP_RECEIVER_TOO_LONG;
+    if (block == TFTP_BLOCK_NONE) {
+        f->counts->ignored++;
+        return TFTP_RECEIVER_NONSENSE;
+    }
+    if (block < x->expected) {
+        on_old(x, f, block, now);
+        return TFTP_RECEIVER_GOES_ON;
+    }
+    if (x->last != TFTP_BLOCK_NONE) { /* beyond the end */
+        f->counts->ignored++;
+        return TFTP_RECEIVER_NONSENSE;
+    }
+    if (block > x->expected) {
+        on_gap(x, f);
+        return TFTP_RECEIVER_GOES_ON;
+    }
+    take(x, f, len, now);
+    return TFTP_RECEIVER_TOOK;
+}
+
+void tftp_receiver_on_opening_repeated(struct tftp_receiver *x, const struct tftp_flow *f, nsec now)
+{
+    f->counts->duplicates++;
+    if (x->expected == 1 && !doubled_on_the_way(x, f, now))
+        want_ack(x);
+}
+
+enum tftp_receiver_verdict tftp_receiver_on_timer(struct tftp_receiver *x,
+                                                  const struct tftp_flow *f, nsec now)
+{
+    if (now < tftp_receiver_deadline(x))
+        return TFTP_RECEIVER_GOES_ON;
+    if (now - x->waiting_since >= f->manners->patience && x->tries >= TRIES_MIN)
+        return TFTP_RECEIVER_GIVES_UP;
+    if (x->tries < UINT8_MAX)
+        x->tries++;
+    tftp_rto_back_off(f->rto);
+    x->rto_at = nsec_add(now, f->rto->interval);
+    x->ack_fresh = false;
+    /* What came but is not stored yet need not wait for the end of the window, but it must not
+     * be promised either. */
+    x->due = true;
+    x->wanted = MAX(x->acked, MIN(x->stored, x->expected - 1));
+    return TFTP_RECEIVER_GOES_ON;
+}
+
+nsec tftp_receiver_deadline(const struct tftp_receiver *x)
+{
+    /* While our own disk is awaited nobody is late. */
+    return x->due && x->stored < x->wanted ? NSEC_NEVER : x->rto_at;
+}
+
+void tftp_receiver_stored(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t offset)
+{
+    uint64_t blocks = offset / f->params->blksize;
+
+    if (x->last != TFTP_BLOCK_NONE && offset >= x->size)
+        blocks = x->last;
+    x->stored = MAX(x->stored, MIN(blocks, x->expected - 1));
+    f->counts->bytes_acked = MAX(f->counts->bytes_acked, MIN(offset, x->size));
+}
+
+bool tftp_receiver_take_ack(struct tftp_receiver *x, uint64_t *ret)
+{
+    if (!x->due || x->stored < x->wanted)
+        return false;
+    x->due = false;
+    x->ack_fresh = x->wanted != x->acked;
+    x->acked = x->wanted;
+    *ret = x->wanted;
+    return true;
+}
+
+void tftp_receiver_ack_sent(struct tftp_receiver *x, const struct tftp_flow *f, nsec now)
+{
+    if (x->ack_fresh)
+        x->waiting_since = now; /* the time until now was our own */
+    x->ack_at = now;
+    x->rto_at = nsec_add(now, f->rto->interval);
+}

@@ -1,0 +1,318 @@
+#include "proto/sender.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "proto/block.h"
+
+#define PACE_MIN        (100 * NSEC_PER_USEC)
+#define PACE_MAX        (10 * NSEC_PER_MSEC)
+#define PACE_UNMEASURED (1 * NSEC_PER_MSEC)
+/* How long the repetitions of the last block go on at least, however short the timeouts. */
+#define FINAL_SPAN (3 * NSEC_PER_SEC)
+/* Timeouts that must have passed before patience can run out: a process that was stopped for
+ * longer than its patience has not listened, so it may not judge. */
+#define TRIES_MIN 3
+
+void tftp_sender_init(struct tftp_sender *x, const struct tftp_flow *f, uint64_t size, bool server)
+{
+    memset(x, 0, sizeof(*x));
+    x->base = x->next = x->high = 1;
+    x->last = TFTP_BLOCK_NONE;
+    x->size = TFTP_SIZE_UNKNOWN;
+    x->limit = TFTP_BLOCK_NONE;
+    x->rto_at = x->gap_at = NSEC_NEVER;
+    x->final_ack_moot = server;
+    tftp_burst_init(&x->burst, f->params->windowsize);
+    x->burst_left = x->burst.size;
+    if (size != TFTP_SIZE_UNKNOWN)
+        tftp_sender_set_size(x, f, size);
+}
+
+void tftp_sender_set_size(struct tftp_sender *x, const struct tftp_flow *f, uint64_t size)
+{
+    /* RFC 1350 section 6: a block shorter than the others ends the transfer, so a size that is
+     * a multiple needs an empty one. */
+    uint64_t last = size / f->params->blksize + 1;
+
+    assert(size != TFTP_SIZE_UNKNOWN && last + 1 >= x->high);
+    x->size = size;
+    x->last = last;
+}
+
+bool tftp_sender_only_last_missing(const struct tftp_sender *x)
+{
+    return x->base == x->last && x->high > x->last;
+}
+
+/* One past the last block that may be on its way. */
+static uint64_t window_end(const struct tftp_sender *x)
+{
+    uint64_t end = x->base + x->burst.window;
+
+    return x->last < end ? x->last + 1 : end;
+}
+
+static nsec pace_gap(const struct tftp_rto *rto)
+{
+    /* A little more than a round trip: what the burst lost should be known before the next. */
+    nsec gap = rto->srtt + MAX(rto->rttvar, rto->srtt / 8);
+
+    if (rto->srtt == 0)
+        return PACE_UNMEASURED;
+    return MIN(MAX(gap, PACE_MIN), PACE_MAX);
+}
+
+/* The newest run that holds `block`, or NULL when it is too long ago. */
+static const struct tftp_run *run_of(const struct tftp_sender *x, uint64_t block)
+{
+    for (unsigned i = 0; i < TFTP_RUNS; i++) {
+        const struct tftp_run *run = &x->runs[(x->newest + TFTP_RUNS - i) % TFTP_RUNS];
+
+        if (block - run->first < run->count)
+            return run;
+    }
+    return NULL;
+}
+
+/* When `block` went out last; if that is forgotten, some time after it. */
+static nsec sent_at(const struct tftp_sender *x, uint64_t block)
+{
+    const struct tftp_run *run = run_of(x, block);
+
+    return run != NULL ? run->sent : x->runs[(x->newest + 1) % TFTP_RUNS].sent;
+}
+
+static void forget_runs(struct tftp_sender *x)
+{
+    memset(x->runs, 0, sizeof(x->runs));
+}
+
+static void new_burst(struct tftp_sender *x)
+{
+    x->pace_at = 0;
+    x->burst_left = x->burst.size;
+}
+
+void tftp_sender_rewind(struct tftp_sender *x)
+{
+    x->next = x->base;
+    x->limit = x->high > x->base ? x->high : TFTP_BLOCK_NONE;
+    x->rto_at = x->gap_at = NSEC_NEVER;
+    x->held = x->probing = false;
+    x->spoiled = true;
+    forget_runs(x);
+    new_burst(x);
+}
+
+/* Everything from the first missing block on is to be sent again (RFC 7440 section 4). */
+static void restart(struct tftp_sender *x, uint64_t depth)
+{
+    tftp_burst_on_loss(&x->burst, depth);
+    tftp_sender_rewind(x);
+}
+
+static void restart_for_gap(struct tftp_sender *x, const struct tftp_flow *f)
+{
+    const struct tftp_run *run = run_of(x, x->base);
+
+    f->counts->resent_gap++;
+    restart(x, run != NULL ? x->base - run->first : 0);
+}
+
+/*
+ * An ACK may mean that block `base` is lost. It cannot if it was sent before the block could
+ * have reached the peer; and once per block is enough. A client that acknowledges every
+ * unexpected block says the same many times, and one that counts repeated blocks
+ * acknowledges early: both would start an endless repetition if believed at once.
+ */
+static void on_gap_hint(struct tftp_sender *x, const struct tftp_flow *f, nsec now)
+{
+    nsec sent;
+
+    if (x->gap_base == x->base || x->next == x->base)
+        return;
+    sent = sent_at(x, x->base);
+    if (now < sent + f->rto->srtt / 2)
+        return;
+    x->gap_base = x->base;
+    x->gap_at = sent + MAX(tftp_rto_round_trip(f->rto), f->manners->resend_hold);
+    if (x->gap_at <= now)
+        restart_for_gap(x, f);
+    else
+        x->held = tftp_burst_lossy(&x->burst);
+}
+
+static void on_progress(struct tftp_sender *x, const struct tftp_flow *f, uint64_t block, nsec now)
+{
+    bool window_done = block == x->base - 1 + f->params->windowsize || block == x->last;
+
+    /* Karn: only blocks sent once. A gap is reported when the block after it comes, so that
+     * ACK says nothing about the time since its own block went out. */
+    if (window_done) {
+        const struct tftp_run *run = run_of(x, block);
+
+        if (run != NULL && run->fresh)
+            tftp_rto_sample(f->rto, now - run->sent);
+    }
+    tftp_burst_on_acked(&x->burst, (uint32_t)(block + 1 - x->base));
+    x->base = block + 1;
+    if (x->next < x->base)
+        x->next = x->base;
+    f->counts->bytes_acked = block >= x->last ? x->size : block * f->params->blksize;
+    x->tries = 0;
+    x->waiting_since = now;
+    x->gap_at = NSEC_NEVER;
+    if (x->probing)
+        x->limit = x->high;
+    if (x->limit <= x->next)
+        x->limit = TFTP_BLOCK_NONE;
+    x->held = x->probing = false;
+    if (x->next == x->base) { /* nothing is on its way any more */
+        x->rto_at = NSEC_NEVER;
+        if (!x->spoiled)
+            tftp_burst_on_clean(&x->burst);
+        x->spoiled = false;
+        new_burst(x);
+        return;
+    }
+    x->rto_at = nsec_add(now, f->rto->interval); /* RFC 6298 section 5.3 */
+    /* RFC 7440 section 4: an ACK from inside the window tells of a gap behind it. */
+    if (!window_done)
+        on_gap_hint(x, f, now);
+}
+
+enum tftp_sender_verdict tftp_sender_on_ack(struct tftp_sender *x, const struct tftp_flow *f,
+                                            uint16_t wire, nsec now)
+{
+    uint64_t block = tftp_block_resolve(wire, x->base - 1, x->high - 1, f->params->rollover);
+
+    if (block == TFTP_BLOCK_NONE) {
+        f->counts->ignored++;
+        return TFTP_SENDER_NONSENSE;
+    }
+    if (block >= x->base) {
+        on_progress(x, f, block, now);
+        return block == x->last ? TFTP_SENDER_COMPLETE : TFTP_SENDER_GOES_ON;
+    }
+    f->counts->duplicates++;
+    /* RFC 1123 section 4.2.3.1: a duplicate ACK MUST NOT cause DATA to be sent again; RFC 7440
+     * section 4: but in a window it may report that the first block is missing. */
+    if (f->params->windowsize > 1)
+        on_gap_hint(x, f, now);
+    return TFTP_SENDER_GOES_ON;
+}
+
+static enum tftp_sender_verdict on_timeout(struct tftp_sender *x, const struct tftp_flow *f,
+                                           nsec now)
+{
+    nsec waited = now - x->waiting_since;
+
+    if (x->final_ack_moot && tftp_sender_only_last_missing(x) &&
+        x->tries >= f->manners->final_ack_tries && waited >= FINAL_SPAN)
+        return TFTP_SENDER_UNCONFIRMED;
+    if (waited >= f->manners->patience && x->tries >= TRIES_MIN)
+        return TFTP_SENDER_GIVES_UP;
+    if (x->tries < UINT8_MAX)
+        x->tries++;
+    f->counts->resent_timeout++;
+    tftp_rto_back_off(f->rto);
+    restart(x, 0);
+    /* Nobody seems to listen: a burst is enough to ask. Now and then the whole window all the
+     * same, for a receiver that only speaks when it has one. */
+    if (x->tries > 2 && x->tries % 4 != 2) {
+        x->probing = true;
+        x->limit = MIN(x->limit, x->base + x->burst.size);
+    }
+    return TFTP_SENDER_GOES_ON;
+}
+
+enum tftp_sender_verdict tftp_sender_on_timer(struct tftp_sender *x, const struct tftp_flow *f,
+                                              nsec now)
+{
+    if (now >= x->pace_at)
+        x->pace_at = 0;
+    if (now >= x->gap_at) {
+        restart_for_gap(x, f);
+        return TFTP_SENDER_GOES_ON;
+    }
+    if (now >= x->rto_at)
+        return on_timeout(x, f, now);
+    return TFTP_SENDER_GOES_ON;
+}
+
+/* Blocks that may go out, but for a pause between bursts. */
+static uint64_t offered(const struct tftp_sender *x)
+{
+    uint64_t end = MIN(window_end(x), x->limit);
+
+    return x->held || x->next >= end ? 0 : end - x->next;
+}
+
+nsec tftp_sender_deadline(const struct tftp_sender *x)
+{
+    nsec at = nsec_min(x->rto_at, x->gap_at);
+
+    if (x->pace_at != 0 && offered(x) > 0)
+        at = nsec_min(at, x->pace_at);
+    return at;
+}
+
+uint32_t tftp_sender_next(const struct tftp_sender *x, nsec now)
+{
+    if (now < x->pace_at)
+        return 0;
+    return (uint32_t)MIN(offered(x), x->burst_left);
+}
+
+static void remember_run(struct tftp_sender *x, uint32_t blocks, bool fresh, nsec now)
+{
+    struct tftp_run *run = &x->runs[x->newest];
+
+    if (run->sent == now && run->fresh == fresh && run->first + run->count == x->next) {
+        run->count += blocks;
+        return;
+    }
+    x->newest = (uint8_t)((x->newest + 1) % TFTP_RUNS);
+    x->runs[x->newest] = (struct tftp_run){x->next, blocks, fresh, now};
+}
+
+/* A pause after each burst that is not the rest of the window. */
+static void pace(struct tftp_sender *x, const struct tftp_flow *f, uint32_t blocks, nsec now)
+{
+    bool pause = false;
+
+    if (tftp_burst_lossy(&x->burst)) {
+        x->burst_left -= blocks;
+        if (x->burst_left == 0) {
+            x->burst_left = x->burst.size;
+            pause = true;
+        }
+    }
+    if (x->next == x->limit && !x->probing) {
+        x->limit = TFTP_BLOCK_NONE;
+        x->burst_left = x->burst.size;
+        pause = true;
+    }
+    x->pace_at = pause && x->next < window_end(x) ? now + pace_gap(f->rto) : 0;
+}
+
+void tftp_sender_sent(struct tftp_sender *x, const struct tftp_flow *f, uint32_t blocks, nsec now)
+{
+    uint64_t end = x->next + blocks;
+    bool fresh = x->next >= x->high;
+
+    assert(blocks > 0 && blocks <= tftp_sender_next(x, now));
+    if (x->next == x->base && x->base == x->high)
+        x->waiting_since = now;
+    if (!fresh)
+        f->counts->blocks_resent += MIN(end, x->high) - x->next;
+    f->counts->blocks_sent += blocks;
+    remember_run(x, blocks, fresh, now);
+    x->next = end;
+    if (x->high < end)
+        x->high = end;
+    x->rto_at = nsec_add(now, f->rto->interval);
+    pace(x, f, blocks, now);
+}
