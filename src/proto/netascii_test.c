@@ -115,7 +115,7 @@ static size_t decode_in_two(const uint8_t *in, size_t n, size_t cut, uint8_t *ou
     return made;
 }
 
-/* Calls `check` with every text of up to 6 bytes made of the five bytes that matter, and with
+/* Calls `check` with every text of up to 5 bytes made of the five bytes that matter, and with
  * long ones of several densities. */
 static void for_many_texts(void (*check)(const uint8_t *text, size_t n))
 {
@@ -124,7 +124,7 @@ static void for_many_texts(void (*check)(const uint8_t *text, size_t n))
     struct prng rng;
     uint8_t text[TEXT_MAX];
 
-    for (size_t n = 0; n <= 6; n++) {
+    for (size_t n = 0; n <= 5; n++) {
         size_t count = 1;
 
         for (size_t i = 0; i < n; i++)
