@@ -83,7 +83,7 @@ static int set_default(struct conf *c, const struct conf_key *k)
     case CONF_TYPE_LIST:
         return list_add_words(field, k->words);
     }
-    assert(!"a key of no known type");
+    assert(false && "a key of no known type");
     return -EINVAL;
 }
 
@@ -165,7 +165,7 @@ bool conf_key_equal(const struct conf *a, const struct conf *b, const struct con
     case CONF_TYPE_LIST:
         return list_equal(left, right);
     }
-    assert(!"a key of no known type");
+    assert(false && "a key of no known type");
     return false;
 }
 

@@ -200,14 +200,14 @@ static void test_long_names_and_values(void **state)
     assert_non_null(text);
     assert_int_equal(conf_init(&c), 0);
 
-    memset(text, 'k', 9000);
-    strcpy(text + 9000, " = 1\n");
+    memset(text, 'k', 8000);
+    strcpy(text + 8000, " = 1\n");
     assert_int_equal(test_read(&c, text, &error), -EINVAL);
     assert_non_null(strstr(error.text, "...: unknown key"));
 
     strcpy(text, "log.level = \"");
-    memset(text + 13, 'v', 9000);
-    strcpy(text + 9013, "\"\n");
+    memset(text + 13, 'v', 8000);
+    strcpy(text + 8013, "\"\n");
     assert_int_equal(test_read(&c, text, &error), -EINVAL);
     assert_non_null(strstr(error.text, "...\" is not one of: error, "));
 
@@ -216,6 +216,42 @@ static void test_long_names_and_values(void **state)
     text[5000] = '\0';
     assert_int_equal(conf_read_text(&c, "a = 1", 5, text, &error), -EINVAL);
     assert_int_equal(strlen(error.text), CONF_ERROR_MAX - 1);
+    free(text);
+    conf_fini(&c);
+}
+
+/* Levels without end, by every way TOML has to make some. */
+static void test_deep(void **state)
+{
+    (void)state;
+    struct conf c;
+    struct conf_error error = {""};
+    char *text = malloc(1 << 20), *at = text;
+    assert_non_null(text);
+    assert_int_equal(conf_init(&c), 0);
+
+    memset(text, 'a', 20000);
+    for (unsigned i = 1; i < 20000; i += 2)
+        text[i] = '.';
+    strcpy(text + 19999, "=1");
+    assert_int_equal(test_read(&c, text, &error), -EINVAL);
+    assert_string_equal(error.text,
+                        "f.toml:1:1: the line is too long, expected at most 8192 bytes");
+
+    /* A header, a key and nested values, each as deep as a line may be. */
+    for (unsigned line = 0; line < 7; line++) {
+        *at++ = line == 0 ? '[' : line == 1 ? ' ' : '{';
+        for (unsigned i = 0; i < 8180; i++)
+            *at++ = i % 2 ? '.' : 'a';
+        at += sprintf(at, line == 0 ? "a]\n" : line < 4 ? "a = [\n" : "a = 1\n");
+    }
+    *at = '\0';
+    assert_int_equal(test_read(&c, text, &error), -EINVAL);
+
+    memset(text, '[', 8000);
+    memcpy(text, "root =", 6);
+    text[8000] = '\0';
+    assert_int_equal(test_read(&c, text, &error), -EINVAL);
     free(text);
     conf_fini(&c);
 }
@@ -318,9 +354,10 @@ static void test_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),   cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_not_toml), cmocka_unit_test(test_long_names_and_values),
-        cmocka_unit_test(test_file),     cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_values),    cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_not_toml),  cmocka_unit_test(test_long_names_and_values),
+        cmocka_unit_test(test_deep),      cmocka_unit_test(test_file),
+        cmocka_unit_test(test_mutations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,10 +8,12 @@
 #define TOML_EXCEPTIONS                 0
 #define TOML_ENABLE_FORMATTERS          0
 #define TOML_ENABLE_UNRELEASED_FEATURES 0
+#define TOML_MAX_NESTED_VALUES          5 /* see line_max */
 #include <toml++/toml.h>
 
 #include "conf/toml.h"
 
+#include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <cstdio>
@@ -28,6 +30,12 @@ struct toml_doc {
 
 namespace
 {
+
+/*
+ * The library frees its tree by recursion, and each dot of a key is a level of it: bounded lines
+ * and few nested values keep that far from the end of the stack.
+ */
+constexpr size_t line_max = 8192;
 
 toml_place place_of(const toml::source_position &at)
 {
@@ -96,8 +104,27 @@ toml_node *convert(toml_doc &doc, const toml::node &from, unsigned depth)
     return &to;
 }
 
+/* The number of the first line above line_max, or 0. */
+unsigned find_long_line(std::string_view text)
+{
+    unsigned line = 1;
+    for (size_t at = 0; at < text.size(); line++) {
+        const size_t end = std::min(text.find('\n', at), text.size());
+        if (end - at > line_max)
+            return line;
+        at = end + 1;
+    }
+    return 0;
+}
+
 int parse(toml_doc **ret, std::string_view text, toml_error *ret_error)
 {
+    if (const unsigned line = find_long_line(text)) {
+        ret_error->place = {line, 1};
+        snprintf(ret_error->text, sizeof(ret_error->text),
+                 "the line is too long, expected at most %zu bytes", line_max);
+        return -EINVAL;
+    }
     const toml::parse_result result = toml::parse(text);
     if (result.failed()) {
         const toml::parse_error &error = result.error();

@@ -52,7 +52,8 @@ struct toml_error {
 
 struct toml_doc;
 
-/* -EINVAL (ret_error says what and where) and -ENOMEM. The text is not needed afterwards. */
+/* -EINVAL (ret_error says what and where; lines end at 8192 bytes) and -ENOMEM. The text is not
+ * needed afterwards. */
 int toml_parse(struct toml_doc **ret, const char *text, size_t len, struct toml_error *ret_error);
 /* NULL is fine. */
 void toml_free(struct toml_doc *doc);
