@@ -7,6 +7,9 @@
 #define RETRY_WINDOWS_FIRST 16
 #define RETRY_BLOCKS_MAX    (UINT32_C(1) << 24)
 
+/* With losses closer than this, bursts of two cost too much and blocks go out one by one. */
+#define HEAVY_SPACING 30
+
 void tftp_burst_init(struct tftp_burst *b, uint16_t window)
 {
     assert(window > 0);
@@ -44,10 +47,13 @@ static bool same_depth_again(struct tftp_burst *b, uint16_t depth)
 
 void tftp_burst_on_loss(struct tftp_burst *b, uint64_t depth)
 {
-    uint16_t size = (uint16_t)MIN(MAX(b->size / 2, 2), b->window);
+    unsigned least;
+    uint16_t size;
 
     b->spacing = b->spacing == 0 ? b->clean : b->spacing - b->spacing / 4 + b->clean / 4;
     b->clean = 0;
+    least = b->spacing < HEAVY_SPACING ? 1 : 2;
+    size = (uint16_t)MIN(MAX(b->size / 2u, least), b->window);
     if (depth > 0 && depth < b->size && same_depth_again(b, (uint16_t)depth)) {
         uint32_t first = (uint32_t)b->window * RETRY_WINDOWS_FIRST;
 

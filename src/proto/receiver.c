@@ -56,11 +56,16 @@ static void take(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t le
 }
 
 /* RFC 7440 section 4: the ACK of the last block in order tells the sender where to go on. Once,
- * however many blocks of the window follow the gap. */
-static void on_gap(struct tftp_receiver *x, const struct tftp_flow *f)
+ * however many blocks of the window follow the gap; and again when the sender has started
+ * over and the block is missing again. */
+static void on_gap(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t block, nsec now)
 {
+    bool reported = x->gap == x->expected;
+    bool starts_over = block <= x->beyond && now >= x->ack_at + f->manners->resend_hold;
+
     f->counts->duplicates++;
-    if (x->gap == x->expected)
+    x->beyond = block;
+    if (reported && !starts_over)
         return;
     x->gap = x->expected;
     want_ack(x);
@@ -105,7 +110,7 @@ enum tftp_receiver_verdict tftp_receiver_on_data(struct tftp_receiver *x, const 
         return TFTP_RECEIVER_NONSENSE;
     }
     if (block > x->expected) {
-        on_gap(x, f);
+        on_gap(x, f, block, now);
         return TFTP_RECEIVER_GOES_ON;
     }
     take(x, f, len, now);

@@ -23,6 +23,7 @@ struct tftp_receiver {
     uint64_t last;        /* index of the last block, TFTP_BLOCK_NONE before it has come */
     uint64_t size;        /* bytes received in order */
     uint64_t gap;         /* value of `expected` whose absence was reported */
+    uint64_t beyond;      /* the block beyond the gap that came last; going back: as below */
     uint64_t repeat_from; /* the old block that came last; going back means: it starts over */
     nsec rto_at;          /* NSEC_NEVER when not set */
     nsec ack_at;          /* when the last ACK went out */

@@ -47,6 +47,12 @@ void tftp_rto_sample(struct tftp_rto *r, nsec rtt)
     r->interval = bounded(r, r->srtt + 4 * r->rttvar);
 }
 
+void tftp_rto_settle(struct tftp_rto *r, nsec upper)
+{
+    if (r->srtt != 0)
+        r->interval = MIN(r->interval, MAX(bounded(r, r->srtt + 4 * r->rttvar), upper));
+}
+
 void tftp_rto_back_off(struct tftp_rto *r)
 {
     r->interval = bounded(r, nsec_add(r->interval, r->interval));

@@ -29,6 +29,10 @@ void tftp_rto_fix(struct tftp_rto *r, nsec first);
 /* A packet sent once was answered after `rtt`. Ends a backoff. */
 void tftp_rto_sample(struct tftp_rto *r, nsec rtt);
 
+/* A packet sent once was answered within `upper`, but the answer may have waited for something
+ * else: no sample, but what there is of a backoff ends. */
+void tftp_rto_settle(struct tftp_rto *r, nsec upper);
+
 /* A timeout expired: doubles the interval, up to its maximum (RFC 6298 section 5.5). */
 void tftp_rto_back_off(struct tftp_rto *r);
 

@@ -131,11 +131,16 @@ static void on_gap_hint(struct tftp_sender *x, const struct tftp_flow *f, nsec n
 {
     nsec sent;
 
-    if (x->gap_base == x->base || x->next == x->base)
+    if (x->next == x->base)
         return;
     sent = sent_at(x, x->base);
     if (now < sent + f->rto->srtt / 2)
         return;
+    if (x->gap_base == x->base) {
+        /* Lost again: what follows it would be lost labour until the timer repairs it. */
+        x->held = x->held || tftp_burst_lossy(&x->burst);
+        return;
+    }
     x->gap_base = x->base;
     x->gap_at = sent + MAX(tftp_rto_round_trip(f->rto), f->manners->resend_hold);
     if (x->gap_at <= now)
@@ -147,14 +152,15 @@ static void on_gap_hint(struct tftp_sender *x, const struct tftp_flow *f, nsec n
 static void on_progress(struct tftp_sender *x, const struct tftp_flow *f, uint64_t block, nsec now)
 {
     bool window_done = block == x->base - 1 + f->params->windowsize || block == x->last;
+    const struct tftp_run *run = run_of(x, block);
 
     /* Karn: only blocks sent once. A gap is reported when the block after it comes, so that
-     * ACK says nothing about the time since its own block went out. */
-    if (window_done) {
-        const struct tftp_run *run = run_of(x, block);
-
-        if (run != NULL && run->fresh)
+     * ACK says less about the time since its own block went out. */
+    if (run != NULL && run->fresh) {
+        if (window_done)
             tftp_rto_sample(f->rto, now - run->sent);
+        else
+            tftp_rto_settle(f->rto, now - run->sent);
     }
     tftp_burst_on_acked(&x->burst, (uint32_t)(block + 1 - x->base));
     x->base = block + 1;
