@@ -88,6 +88,9 @@ static void take_info4(struct net_sock *sock, const void *data, struct net_rx *r
     rx->local.family = AF_INET;
     rx->local.port = sock->pub.local.port;
     memcpy(rx->local.ip, &info.ipi_addr, sizeof(info.ipi_addr));
+    /* ip(7): the local address of the packet; it is the destination itself unless that was a
+     * broadcast or multicast address. */
+    rx->broadcast = info.ipi_spec_dst.s_addr != info.ipi_addr.s_addr;
     rx->ifindex = (uint32_t)info.ipi_ifindex;
 }
 
@@ -103,12 +106,14 @@ static void take_info6(struct net_sock *sock, const void *data, struct net_rx *r
     if (addr_from_sock(&rx->local, &sa) == 0)
         rx->local.port = sock->pub.local.port;
     rx->ifindex = info.ipi6_ifindex;
+    rx->broadcast = IN6_IS_ADDR_MULTICAST(&info.ipi6_addr);
 }
 
 void net_control_parse(struct net *n, struct net_sock *sock, struct msghdr *m, struct net_rx *rx)
 {
     memset(&rx->local, 0, sizeof(rx->local));
     rx->ifindex = 0;
+    rx->broadcast = false;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
         const void *data = CMSG_DATA(c);
 

@@ -106,6 +106,7 @@ struct net_tx {
 typedef void net_unreachable_fn(void *arg, struct net_socket *socket, const struct addr *peer,
                                 int err);
 
+/* Calls are system calls; those that the ring makes for the io_uring engine are counted there. */
 struct net_stats {
     uint64_t rx_datagrams, rx_bytes, rx_calls, rx_drops, rx_truncated;
     uint64_t tx_datagrams, tx_bytes, tx_calls, tx_errors, tx_retries;
