@@ -38,6 +38,10 @@ static const struct check checks[] = {
     /* RFC 2349 section 2: must match. */
     {"timeout less", TFTP_RRQ, "timeout=3", "timeout=2", -EPROTO},
     {"timeout more", TFTP_RRQ, "timeout=3", "timeout=4", -EPROTO},
+    {"timeout that cannot be, asked for", TFTP_RRQ, "timeout=256", "timeout=256", -EPROTO},
+    {"blksize that cannot be, asked for", TFTP_RRQ, "blksize=99999", "blksize=65465", -EPROTO},
+    {"windowsize that cannot be, asked for", TFTP_RRQ, "windowsize=65536", "windowsize=65536",
+     -EPROTO},
     {"timeout with a zero", TFTP_RRQ, "timeout=3", "timeout=03", 0},
     /* RFC 2349 section 3. */
     {"tsize of an empty file", TFTP_RRQ, "tsize=0", "tsize=0", 0},
