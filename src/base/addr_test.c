@@ -322,6 +322,14 @@ static void hash_spreads(void **state)
         most = MAX(most, count[i]);
     assert_true(most <= 4 * HOSTS * PORTS / BUCKETS);
     assert_true(moved > HOSTS * PORTS - 4);
+
+    /* Every byte counts. */
+    struct addr a = {0};
+    for (size_t i = 0; i < sizeof(a); i++) {
+        struct addr b = a;
+        ((uint8_t *)&b)[i] = 1;
+        assert_int_not_equal(addr_hash(&a, 1), addr_hash(&b, 1));
+    }
 }
 
 int main(void)

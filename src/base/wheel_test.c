@@ -136,6 +136,24 @@ static void beyond_the_wheel(void **state)
     }
 }
 
+/* Alone at the end of the wheel stands a timer that belongs further out than one armed later. */
+static void beyond_and_overtaken(void **state)
+{
+    (void)state;
+    struct alarm far = {0}, near = {0};
+    timer_init(&far.timer);
+    timer_init(&near.timer);
+    nsec now = 0;
+    wheel_init(&w, now);
+    alarm_set(&far, 100 * DAY);
+    now = 10 * DAY;
+    wheel_fire(&w, now, on_alarm, NULL);
+    alarm_set(&near, 70 * DAY);
+    run_out(&now);
+    assert_true(near.fired == 1 && near.fired_at <= 70 * DAY + TICK);
+    assert_true(far.fired == 1 && far.fired_at <= 100 * DAY + TICK);
+}
+
 /* Many timers, one far jump: all fire in the one call. */
 static void cascade_in_one_call(void **state)
 {
@@ -378,6 +396,7 @@ int main(void)
         cmocka_unit_test(empty),
         cmocka_unit_test(boundaries),
         cmocka_unit_test(beyond_the_wheel),
+        cmocka_unit_test(beyond_and_overtaken),
         cmocka_unit_test(cascade_in_one_call),
         cmocka_unit_test(idle_then_armed),
         cmocka_unit_test(past_fires_at_once),
