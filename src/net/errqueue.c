@@ -70,9 +70,9 @@ void net_errors_drain(struct net *n, struct net_sock *sock)
 
         if (recvmsg(sock->pub.fd, &m, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
             break;
-        report(n, sock, &m, &peer);
-        if (sock->closing)
-            break;
+        /* A closing socket's owner has let go of it; its last sends still want it empty. */
+        if (!sock->closing)
+            report(n, sock, &m, &peer);
     }
     n->depth--;
 }

@@ -189,13 +189,8 @@ void net_close_socket(struct net *n, struct net_socket *s)
     n->closed_in_recv = true;
     list_del(&s->link);
     list_push_back(&n->dead, &s->link);
-    if (!list_empty(&sock->txq)) {
-        sock->blocked = false;
-        net_send(n, sock);
-        net_drop_queue(n, sock, -ECANCELED);
-    }
-    list_del(&sock->flush_link);
     n->ops->remove(n, s);
+    list_del(&sock->flush_link);
     net_sock_release(sock);
     net_finished(n);
     n->depth--;
@@ -293,12 +288,14 @@ void net_finished(struct net *n)
     reap_dead(n);
 }
 
-void net_drop_queue(struct net *n, struct net_sock *sock, int res)
+void net_send_last(struct net *n, struct net_sock *sock)
 {
     struct list *first;
 
+    sock->blocked = false;
+    net_send(n, sock);
     while ((first = list_pop_front(&sock->txq)) != NULL)
-        net_finish(n, container_of(first, struct net_tx, link), res);
+        net_finish(n, container_of(first, struct net_tx, link), -ECANCELED);
 }
 
 void net_want_flush(struct net *n, struct net_sock *sock)

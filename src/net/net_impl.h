@@ -78,7 +78,8 @@ static inline struct net_sock *net_sock_of(struct net_socket *s)
 void net_finish(struct net *n, struct net_tx *tx, int res); /* done() follows in net_finished() */
 void net_finished(struct net *n);
 void net_want_flush(struct net *n, struct net_sock *sock);
-void net_drop_queue(struct net *n, struct net_sock *sock, int res);
+/* For a socket that closes: one more attempt, and what is left is dropped. */
+void net_send_last(struct net *n, struct net_sock *sock);
 /* Closes the descriptor of a closed socket that the kernel no longer works on. */
 void net_sock_release(struct net_sock *sock);
 /* Counts a train the kernel took, or one it refused and then took in pieces. */

@@ -110,6 +110,7 @@ static void mmsg_remove(struct net *n, struct net_socket *s)
 {
     struct mmsg_sock *ms = s->engine;
 
+    net_send_last(n, ms->sock);
     list_del(&ms->ready_link);
     if (ms->watched)
         loop_unwatch(n->loop, &ms->watch);
@@ -206,6 +207,11 @@ static void update_watch(struct net *n, struct mmsg_sock *ms)
         loop_unwatch(n->loop, &ms->watch);
     ms->watch.events = events;
     ms->watched = loop_watch(n->loop, &ms->watch) == 0;
+    if (!ms->watched) {
+        /* Out of memory: the socket must not be forgotten. */
+        net_want_flush(n, ms->sock);
+        n->flush_more = true;
+    }
 }
 
 static void mmsg_flush(struct net *n)
@@ -221,7 +227,7 @@ static void mmsg_flush(struct net *n)
         if (sock->closing)
             continue;
         update_watch(n, sock->pub.engine);
-        if (!list_empty(&sock->txq) || !((struct mmsg_sock *)sock->pub.engine)->watched)
+        if (!list_empty(&sock->txq))
             net_want_flush(n, sock);
     }
 }

@@ -10,12 +10,20 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include "net/net_rig.h"
+
+const struct net_ops *engine;
+
+void rig_choose(int argc, char **argv)
+{
+    engine = argc > 1 && strcmp(argv[1], "io_uring") == 0 ? &net_uring_ops : &net_mmsg_ops;
+}
 
 struct net_config rig_config(void)
 {
@@ -207,4 +215,16 @@ void rig_send(struct rig *r, struct net_socket *s, const struct addr *to, const 
     assert_non_null(tx);
     tx_add(tx, data, bytes);
     net_queue(r->net, tx);
+}
+
+void fill(uint8_t *p, size_t bytes, unsigned seed)
+{
+    for (size_t i = 0; i < bytes; i++)
+        p[i] = (uint8_t)(seed + i * 7 + (i >> 8));
+}
+
+const char *any_port(const char *host, char *buf)
+{
+    (void)snprintf(buf, ADDR_TEXT_MAX, strchr(host, ':') ? "[%s]:0" : "%s:0", host);
+    return buf;
 }

@@ -31,6 +31,17 @@ struct rig {
     int unreachable_err;
 };
 
+/* The engine under test: the first argument of the program, "mmsg" or "io_uring". */
+extern const struct net_ops *engine;
+void rig_choose(int argc, char **argv);
+
+/* Skips the test where the kernel lacks the engine. */
+#define START(r, config)                                                                           \
+    do {                                                                                           \
+        if (!rig_start(r, engine, config))                                                         \
+            skip();                                                                                \
+    } while (0)
+
 /* The engine's default set-up in these tests. */
 struct net_config rig_config(void);
 /* False when this kernel cannot run the engine. */
@@ -57,6 +68,11 @@ size_t peer_recv(int fd, void *buf, size_t room, struct addr *from);
 /* A tx with one or two iovecs and the rig's done(). */
 struct net_tx *rig_tx(struct rig *r, struct net_socket *s, const struct addr *to);
 void tx_add(struct net_tx *tx, const void *data, size_t bytes);
+/* Bytes that tell themselves apart. */
+void fill(uint8_t *p, size_t bytes, unsigned seed);
+/* A bind address with a free port for this host. */
+const char *any_port(const char *host, char *buf);
+
 void rig_send(struct rig *r, struct net_socket *s, const struct addr *to, const void *data,
               size_t bytes);
 

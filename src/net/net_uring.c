@@ -1,0 +1,169 @@
+/*
+ * The engine on the worker's io_uring: multishot receives into provided buffers, sends on the
+ * same ring; one io_uring_enter(2) per turn of the loop does all of it.
+ *
+ * A closed socket keeps its descriptor and memory until the kernel has let go of its receive and
+ * its sends.
+ */
+#include "net/net_impl.h"
+
+#include "config.h"
+
+#if HAVE_IO_URING
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "net/uring_impl.h"
+
+/* For the kernel to let go of what was cancelled, in net_free(). */
+#define FINI_PATIENCE (5 * NSEC_PER_SEC)
+
+static int uring_init(struct net *n)
+{
+    const uint32_t needed = RING_RECVMSG_MULTISHOT | RING_BUF_RING;
+    struct ring *ring = loop_ring(n->loop);
+
+    if (!ring || (ring_features(ring) & needed) != needed ||
+        !ring_supports(ring, IORING_OP_SENDMSG) || !ring_supports(ring, IORING_OP_ASYNC_CANCEL))
+        return -EOPNOTSUPP;
+    struct uring *u = calloc(1, sizeof(*u));
+    if (!u)
+        return -ENOMEM;
+    u->net = n;
+    u->ring = ring;
+    list_init(&u->rearm);
+    list_init(&u->starved);
+    list_init(&u->cancel);
+    list_init(&u->errors);
+    int r = uring_send_init(u);
+    if (r == 0) {
+        r = uring_recv_init(u);
+        if (r < 0)
+            uring_send_fini(u);
+    }
+    if (r < 0) {
+        free(u);
+        return r;
+    }
+    n->engine = u;
+    return 0;
+}
+
+static bool all_released(const struct net *n)
+{
+    struct list *pos;
+
+    list_for_each (pos, &n->dead)
+        if (container_of(pos, struct net_sock, pub.link)->busy > 0)
+            return false;
+    return true;
+}
+
+/* All sockets are closed by now: waits until the kernel has let go of them. */
+static void uring_fini(struct net *n)
+{
+    struct uring *u = n->engine;
+    nsec now = loop_clock(), give_up = now + FINI_PATIENCE;
+
+    n->depth++;
+    for (unsigned i = u->filled_head; i != u->filled_tail; i++)
+        uring_drop_busy(u->filled[i & (u->slot_count - 1)].sock);
+    u->filled_head = u->filled_tail;
+    while (!all_released(n) && now < give_up) {
+        uring_recv_arm(u);
+        (void)ring_wait(u->ring, now + NSEC_PER_MSEC, now);
+        (void)ring_reap(u->ring);
+        (void)ring_deliver(u->ring, UINT32_MAX);
+        now = loop_clock();
+    }
+    n->depth--;
+    if (!all_released(n))
+        return; /* the kernel may still write there */
+    uring_recv_fini(u);
+    uring_send_fini(u);
+    free(u);
+}
+
+static int uring_add(struct net *n, struct net_socket *s)
+{
+    struct uring *u = n->engine;
+
+    if (ring_error(u->ring))
+        return ring_error(u->ring);
+    struct uring_sock *us = calloc(1, sizeof(*us));
+    if (!us)
+        return -ENOMEM;
+    s->engine = us;
+    us->sock = net_sock_of(s);
+    us->recv.complete = uring_recv_complete;
+    us->out = (struct loop_watch){
+        .fd = s->fd,
+        .events = EPOLLOUT,
+        .ready = uring_send_writable,
+        .owner = us,
+    };
+    list_init(&us->rearm_link);
+    list_init(&us->error_link);
+    list_init(&us->again);
+    list_push_back(&u->rearm, &us->rearm_link);
+    uring_recv_arm(u);
+    return 0;
+}
+
+static void uring_remove(struct net *n, struct net_socket *s)
+{
+    struct uring *u = n->engine;
+    struct uring_sock *us = s->engine;
+
+    uring_send_last(n, us->sock);
+    if (us->watching)
+        loop_unwatch(n->loop, &us->out);
+    us->watching = false;
+    list_del(&us->error_link);
+    list_del(&us->rearm_link);
+    if (us->armed && !us->cancelled) {
+        list_push_back(&u->cancel, &us->rearm_link);
+        uring_recv_arm(u);
+    }
+}
+
+void uring_drop_busy(struct net_sock *sock)
+{
+    assert(sock->busy > 0);
+    sock->busy--;
+    net_sock_release(sock);
+}
+
+static bool uring_pending(const struct net *n)
+{
+    const struct uring *u = n->engine;
+
+    return u->filled_head != u->filled_tail || !list_empty(&u->errors);
+}
+
+const struct net_ops net_uring_ops = {
+    .name = "io_uring",
+    .init = uring_init,
+    .fini = uring_fini,
+    .add = uring_add,
+    .remove = uring_remove,
+    .recv = uring_recv,
+    .flush = uring_flush,
+    .recv_done = uring_recv_done,
+    .pending = uring_pending,
+};
+
+#else /* built without liburing */
+
+static int no_init(struct net *n)
+{
+    (void)n;
+    return -ENOSYS;
+}
+
+/* Only init() is ever called. */
+const struct net_ops net_uring_ops = {.name = "io_uring", .init = no_init};
+
+#endif

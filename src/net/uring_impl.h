@@ -1,0 +1,90 @@
+/*
+ * The io_uring engine's state, shared by its three files: net_uring.c (life cycle), uring_recv.c
+ * (buffers and multishot receives), uring_send.c. Private to this folder.
+ */
+#ifndef NET_URING_IMPL_H
+#define NET_URING_IMPL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "loop/ring.h"
+#include "loop/uring_compat.h"
+#include "net/net_impl.h"
+
+/* One per slot of the tx pool, at the same index. */
+struct uring_tx {
+    struct ring_op op;
+    struct net *net;
+    struct net_tx *tx;
+    struct msghdr msg;
+    union net_control control;
+};
+
+/* A filled buffer that nobody looked at yet. */
+struct uring_filled {
+    struct net_sock *sock;
+    int res;
+    uint16_t buffer;
+};
+
+struct uring_sock {
+    struct net_sock *sock;
+    struct ring_op recv;
+    bool armed;             /* the multishot receive is with the kernel */
+    bool cancelled;         /* and has been told to end */
+    struct list rearm_link; /* in rearm, starved or cancel */
+    struct list error_link; /* in errors */
+    struct list again;      /* net_tx the kernel had no room for: go before the txq */
+    struct loop_watch out;  /* writability, while the socket is blocked */
+    bool watching;
+};
+
+struct uring {
+    struct net *net;
+    struct ring *ring;
+
+    struct io_uring_buf_ring *buffers;
+    size_t buffers_bytes;
+    uint16_t group;
+    uint8_t *slots;
+    size_t slots_bytes, slot_bytes;
+    unsigned slot_count; /* power of two */
+    unsigned held;       /* buffers that are not in the ring: filled or in the batch */
+    struct msghdr layout;
+
+    struct uring_filled *filled; /* first in, first out; slot_count entries */
+    unsigned filled_head, filled_tail;
+    uint16_t batch[NET_BATCH]; /* buffers of the batch in the caller's hands */
+    unsigned batch_count;
+
+    struct list rearm;   /* receives to be submitted */
+    struct list starved; /* ended for want of buffers: once one is returned */
+    struct list cancel;  /* closed sockets whose receive is to be cancelled */
+    struct list errors;  /* sockets with ICMP errors to be read */
+
+    struct uring_tx *tx;
+    unsigned sending; /* with the kernel */
+};
+
+/* uring_recv.c */
+MUST_CHECK int uring_recv_init(struct uring *u);
+void uring_recv_fini(struct uring *u);
+void uring_recv_complete(struct ring_op *op, int res, uint32_t flags);
+/* Submits receives and cancellations that are due, as far as the ring has room. */
+void uring_recv_arm(struct uring *u);
+unsigned uring_recv(struct net *n, struct net_rx *rx, unsigned max);
+void uring_recv_done(struct net *n);
+
+/* uring_send.c */
+MUST_CHECK int uring_send_init(struct uring *u);
+void uring_send_fini(struct uring *u);
+void uring_send_writable(struct loop_watch *w, uint32_t events);
+/* What is queued on a socket that closes, past the ring. */
+void uring_send_last(struct net *n, struct net_sock *sock);
+void uring_flush(struct net *n);
+
+/* net_uring.c: one kernel operation or filled buffer less names the socket. */
+void uring_drop_busy(struct net_sock *sock);
+
+#endif

@@ -1,0 +1,204 @@
+/*
+ * Sending: one sendmsg per datagram or train, all sockets' in one submission. The kernel does
+ * them in order while it takes the submission, so they block nowhere (MSG_DONTWAIT) and their
+ * completions are there with the next look. A train that cannot go as one goes by sendmmsg,
+ * one call for all its datagrams.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "net/uring_impl.h"
+
+int uring_send_init(struct uring *u)
+{
+    u->tx = calloc(u->net->config.tx_slots, sizeof(*u->tx));
+    return u->tx ? 0 : -ENOMEM;
+}
+
+void uring_send_fini(struct uring *u)
+{
+    free(u->tx);
+}
+
+/* Back to the socket, to be tried before all that was queued later. */
+static void try_again(struct net *n, struct net_sock *sock, struct net_tx *tx)
+{
+    struct uring_sock *us = sock->pub.engine;
+
+    if (sock->closing) {
+        net_finish(n, tx, -ECANCELED);
+        return;
+    }
+    list_push_back(&us->again, &tx->link);
+    net_want_flush(n, sock);
+}
+
+/* The twin of head_failed() in send.c; here the error is known to be this datagram's, or an
+ * ICMP error about anybody. */
+static void send_failed(struct net *n, struct net_sock *sock, struct net_tx *tx, int err)
+{
+    struct uring *u = n->engine;
+    struct uring_sock *us = sock->pub.engine;
+
+    switch (err) {
+    case EINTR:
+        break;
+    case EAGAIN:
+        n->stats.tx_retries++;
+        sock->blocked = true;
+        break;
+    case ENOBUFS:
+    case ENOMEM:
+        if (tx->tries++ >= NET_TRIES) {
+            net_finish(n, tx, -err);
+            return;
+        }
+        n->stats.tx_retries++;
+        sock->blocked = true;
+        break;
+    default:
+        if (net_is_train(tx) && net_is_gso_error(err)) {
+            tx->gso_refused = true;
+            break;
+        }
+        if (tx->tries++ >= NET_TRIES / 2) {
+            net_finish(n, tx, -err);
+            return;
+        }
+        if (!sock->closing && list_empty(&us->error_link))
+            list_push_back(&u->errors, &us->error_link);
+        break;
+    }
+    try_again(n, sock, tx);
+}
+
+static void send_complete(struct ring_op *op, int res, uint32_t flags)
+{
+    struct uring_tx *ut = container_of(op, struct uring_tx, op);
+    struct net *n = ut->net;
+    struct net_tx *tx = ut->tx;
+    struct net_sock *sock = net_sock_of(tx->socket);
+    struct uring *u = n->engine;
+
+    (void)flags;
+    n->depth++;
+    u->sending--;
+    if (res >= 0) {
+        if (net_is_train(tx))
+            net_gso_taken(sock);
+        net_finish(n, tx, tx->datagrams);
+    } else {
+        send_failed(n, sock, tx, -res);
+    }
+    uring_drop_busy(sock);
+    net_finished(n);
+    n->depth--;
+}
+
+/* False when the ring has no room. */
+static bool submit(struct uring *u, struct net_sock *sock, struct net_tx *tx)
+{
+    struct uring_tx *ut = &u->tx[tx - u->net->tx];
+    struct io_uring_sqe *sqe;
+
+    ut->op.complete = send_complete;
+    sqe = ring_sqe(u->ring, &ut->op);
+    if (!sqe)
+        return false;
+    ut->net = u->net;
+    ut->tx = tx;
+    net_message_build(&ut->msg, &ut->control, sock, tx);
+    io_uring_prep_sendmsg(sqe, sock->pub.fd, &ut->msg, MSG_DONTWAIT);
+    list_del(&tx->link);
+    sock->busy++;
+    u->sending++;
+    return true;
+}
+
+static void merge_again(struct net_sock *sock, struct uring_sock *us)
+{
+    if (list_empty(&us->again))
+        return;
+    list_splice_back(&us->again, &sock->txq);
+    list_splice_back(&sock->txq, &us->again);
+}
+
+/* False when the ring is full and there is no sense in going on with other sockets. */
+static bool flush_socket(struct net *n, struct net_sock *sock)
+{
+    struct uring *u = n->engine;
+    struct uring_sock *us = sock->pub.engine;
+
+    merge_again(sock, us);
+    while (!sock->blocked && !list_empty(&sock->txq)) {
+        struct net_tx *tx = container_of(sock->txq.next, struct net_tx, link);
+
+        if (net_must_split(sock, tx) || ring_error(u->ring)) {
+            /* Past the ring, but not past what waits in it. */
+            (void)ring_submit(u->ring);
+            net_send(n, sock);
+            return true;
+        }
+        if (!submit(u, sock, tx))
+            return false;
+    }
+    return true;
+}
+
+void uring_send_last(struct net *n, struct net_sock *sock)
+{
+    merge_again(sock, sock->pub.engine);
+    if (list_empty(&sock->txq))
+        return;
+    (void)ring_submit(((struct uring *)n->engine)->ring);
+    net_send_last(n, sock);
+}
+
+void uring_send_writable(struct loop_watch *w, uint32_t events)
+{
+    struct uring_sock *us = w->owner;
+
+    (void)events;
+    us->sock->blocked = false;
+}
+
+/* Without the watch a blocked socket is simply tried again in the next pass. */
+static void update_watch(struct net *n, struct net_sock *sock)
+{
+    struct uring_sock *us = sock->pub.engine;
+
+    if (us->watching == sock->blocked)
+        return;
+    if (us->watching)
+        loop_unwatch(n->loop, &us->out);
+    us->watching = sock->blocked && loop_watch(n->loop, &us->out) == 0;
+    if (sock->blocked && !us->watching) {
+        sock->blocked = false;
+        n->flush_more = true;
+    }
+}
+
+void uring_flush(struct net *n)
+{
+    struct list todo, *first;
+    bool room = true;
+
+    uring_recv_arm(n->engine);
+    list_init(&todo);
+    list_splice_back(&todo, &n->flush);
+    while (room && (first = list_pop_front(&todo)) != NULL) {
+        struct net_sock *sock = container_of(first, struct net_sock, flush_link);
+
+        room = flush_socket(n, sock);
+        if (sock->closing)
+            continue;
+        update_watch(n, sock);
+        if (!list_empty(&sock->txq))
+            net_want_flush(n, sock);
+    }
+    n->flush_more |= !room;
+    /* Those whose turn did not come go first next time. */
+    list_splice_back(&todo, &n->flush);
+    list_splice_back(&n->flush, &todo);
+}
