@@ -2,10 +2,11 @@
  * The log's settings, its rate limit, and the one place that writes.
  *
  * All state is process-wide and made of atomics; a lock is taken only for kinds of descriptors
- * on which the kernel cannot be asked for a write that does not wait (terminals, and pipes of
- * old kernels).
+ * on which the kernel cannot be asked for a write that does not wait (pipes of old kernels,
+ * devices).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -26,7 +27,7 @@
 #define TAIL_MAX       16  /* room kept for the end of the line */
 
 enum sink {
-    SINK_PLAIN,  /* a file: a write waits for nobody */
+    SINK_PLAIN,  /* a file, or a terminal opened once more: a write waits for nobody */
     SINK_PIPE,   /* RWF_NOWAIT */
     SINK_SOCKET, /* MSG_DONTWAIT */
     SINK_POLL,   /* asked first, under the lock */
@@ -34,6 +35,7 @@ enum sink {
 
 static struct {
     int fd;
+    int terminal; /* opened by us, or -1 */
     atomic_int sink, level, format;
     atomic_uint lines_per_second;
     _Atomic uint64_t window;     /* second << 32 | lines admitted in it */
@@ -42,6 +44,7 @@ static struct {
     uint64_t (*wall_ns)(void);   /* NULL: the real clock */
     pthread_mutex_t lock;
 } state = {.fd = STDERR_FILENO,
+           .terminal = -1,
            .sink = SINK_POLL,
            .level = LOG_NOTICE,
            .format = LOG_TEXT,
@@ -61,10 +64,27 @@ static enum sink sink_of(int fd)
     return S_ISSOCK(st.st_mode) ? SINK_SOCKET : SINK_POLL;
 }
 
+/*
+ * A terminal that is stopped (^S) blocks even a write that poll(2) has called possible, and
+ * O_NONBLOCK on the descriptor we were given would reach every process that shares it. So the
+ * terminal is opened anew. Returns the descriptor or -1.
+ */
+static int open_terminal(int fd)
+{
+    if (!isatty(fd))
+        return -1;
+    char path[32];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
 void log_init(int fd, enum log_level level, enum log_format format, unsigned lines_per_second)
 {
-    state.fd = fd;
-    state.sink = (int)sink_of(fd);
+    if (state.terminal >= 0)
+        close(state.terminal);
+    state.terminal = open_terminal(fd);
+    state.fd = state.terminal >= 0 ? state.terminal : fd;
+    state.sink = state.terminal >= 0 ? SINK_PLAIN : (int)sink_of(fd);
     state.window = 0;
     state.dropped = 0;
     state.unreported = 0;
