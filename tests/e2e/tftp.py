@@ -145,13 +145,14 @@ def fetch(address, name, mode="octet", options=(), peer=None):
     own = peer or Peer(address)
     try:
         packet = own.ask(rrq(name, mode, options))
-        return _take(own, packet)
+        return take(own, packet)
     finally:
         if peer is None:
             own.socket.close()
 
 
-def _take(peer, packet):
+def take(peer, packet):
+    """Goes on from the first answer, an OACK or DATA 1, to the end of a download."""
     granted = {}
     if packet.opcode == OACK:
         granted = {key.lower(): value for key, value in packet.options}
