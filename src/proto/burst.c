@@ -7,7 +7,9 @@
 #define RETRY_WINDOWS_FIRST 16
 #define RETRY_BLOCKS_MAX    (UINT32_C(1) << 24)
 
-/* With losses closer than this, bursts of two cost too much and blocks go out one by one. */
+/* With so many losses, and closer than this, bursts of two cost too much and blocks go out one
+ * by one. */
+#define HEAVY_LOSSES  4
 #define HEAVY_SPACING 30
 
 void tftp_burst_init(struct tftp_burst *b, uint16_t window)
@@ -52,7 +54,7 @@ void tftp_burst_on_loss(struct tftp_burst *b, uint64_t depth)
 
     b->spacing = b->spacing == 0 ? b->clean : b->spacing - b->spacing / 4 + b->clean / 4;
     b->clean = 0;
-    least = b->spacing < HEAVY_SPACING ? 1 : 2;
+    least = ++b->losses >= HEAVY_LOSSES && b->spacing < HEAVY_SPACING ? 1 : 2;
     size = (uint16_t)MIN(MAX(b->size / 2u, least), b->window);
     if (depth > 0 && depth < b->size && same_depth_again(b, (uint16_t)depth)) {
         uint32_t first = (uint32_t)b->window * RETRY_WINDOWS_FIRST;

@@ -25,6 +25,7 @@ struct tftp_burst {
     uint16_t buffers;    /* what the client seems to hold; 0: not known */
     uint32_t retry;      /* blocks without loss before more than `buffers` is tried */
     uint32_t clean;      /* blocks acknowledged since the last loss */
+    uint32_t losses;     /* so far */
     uint32_t spacing;    /* mean of `clean` at the losses */
 };
 

@@ -2,11 +2,9 @@
  * The sender against models of real receivers over a scripted link: what losses, repeated,
  * swapped and early packets cost with each of them.
  */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-
-#include <setjmp.h>
-
 #include <stdint.h>
 
 #include <cmocka.h>
