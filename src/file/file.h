@@ -21,7 +21,8 @@
  *   Cancel     Asks; the request still completes, with its result or -ECANCELED. An operation
  *              that hangs in the kernel cannot be ended by anyone; it delays nobody else.
  *   Delivery   done() is called from file_complete() or loop_wait() on the worker's thread, never
- *              from inside file_submit(). It may submit, and may free the request.
+ *              from inside file_submit(). It may submit, and may free the request. A loop whose
+ *              file_io has something to deliver does not sleep.
  *   Failure    An operation the ring cannot do, and everything in a ring that failed, is
  *              handed to the threads by file_io itself; callers see only the result.
  */
@@ -53,6 +54,9 @@ enum file_op {
     FILE_RENAME,   /* dirfd/path -> dirfd/path2, replacing it */
     FILE_UNLINK,   /* dirfd/path */
     FILE_CLOSE,
+    FILE_STATFS,   /* fstatfs of fd into `space` */
+    FILE_CHMOD,    /* fchmod of fd to `mode` */
+    FILE_TRUNCATE, /* ftruncate of fd to `offset`; frees what was allocated beyond the end */
     FILE_OPS
 };
 
@@ -70,15 +74,20 @@ struct file_req {
     int dirfd;         /* OPEN, LINK, RENAME, UNLINK */
     const char *path;  /* OPEN, LINK, RENAME (old), UNLINK */
     const char *path2; /* RENAME (new) */
-    int flags;         /* OPEN: O_...; O_CLOEXEC, O_NOCTTY and O_NONBLOCK are added */
-    mode_t mode;       /* OPEN with O_CREAT or O_TMPFILE */
+    int flags;         /* OPEN: O_...; O_CLOEXEC and, without O_PATH, O_NOCTTY and O_NONBLOCK are
+                          added. RENAME: 0 or RENAME_NOREPLACE */
+    mode_t mode;       /* OPEN with O_CREAT or O_TMPFILE, CHMOD */
     uint64_t resolve;  /* OPEN: RESOLVE_... of openat2(2) */
     void *buf;         /* READ, WRITE */
     size_t len;        /* READ, WRITE, ALLOCATE */
-    uint64_t offset;   /* READ, WRITE, ALLOCATE */
+    uint64_t offset;   /* READ, WRITE, ALLOCATE, TRUNCATE */
+    bool hot;          /* READ: expected in the page cache, worth a try without a helper thread */
+    bool stat_after;   /* READ: when it succeeded, fstat of fd into `st` in the same operation; if
+                          that fails, the result is its error */
 
     int64_t result;
-    struct file_stat st; /* OPEN, STAT */
+    struct file_stat st; /* OPEN, STAT, READ with stat_after */
+    uint64_t space;      /* STATFS: bytes that an unprivileged user may still allocate */
     nsec submitted;      /* for the latency histogram */
     void (*done)(struct file_req *req);
     void *owner;
@@ -115,7 +124,7 @@ struct file_io *file_io_new_mem(struct loop *loop);
 /* Everything must have completed (file_io_idle()). */
 void file_io_free(struct file_io *f);
 
-/* 0, or -EAGAIN (full: nothing happened). */
+/* 0, or -EAGAIN (full: nothing happened). The next loop_wait() starts what was submitted. */
 MUST_CHECK int file_submit(struct file_io *f, struct file_req *req);
 void file_cancel(struct file_io *f, struct file_req *req);
 /* Delivers what has completed, at most `budget`. Returns how many. */

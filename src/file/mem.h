@@ -1,12 +1,20 @@
 /*
  * Script for the mem backend: files, delays and errors, in virtual or real time.
+ *
+ * Paths are plain names below a root, with "/" between directories, which need not be made: any
+ * name may be opened as a directory, and is one while files stand below it. A descriptor that
+ * the backend has not given out (a dirfd of the test, AT_FDCWD) stands for the root.
+ *
+ * An operation takes effect when it completes. What survives a crash: a file's bytes as of its
+ * last FILE_SYNC, under the names its directory had when that was last synced; what
+ * file_mem_put() adds is there from the start.
  */
 #ifndef FILE_MEM_H
 #define FILE_MEM_H
 
 #include "file/file.h"
 
-/* Adds or replaces a file; the bytes are copied. */
+/* Adds or replaces a file; the bytes are copied. Out of memory ends the process: tests only. */
 void file_mem_put(struct file_io *f, const char *path, const void *data, size_t size);
 /* A file whose bytes are computed: byte at offset o is fill(o). */
 void file_mem_put_pattern(struct file_io *f, const char *path, uint64_t size,
@@ -23,7 +31,10 @@ typedef int file_mem_script_fn(void *arg, const struct file_req *req, nsec *dela
                                size_t *max_bytes);
 void file_mem_script(struct file_io *f, file_mem_script_fn *fn, void *arg);
 
-/* Virtual time: completes what is due at `now`; NSEC_NEVER from _next() when nothing waits. */
+/*
+ * Time is real until the first _advance(), and virtual from then on: it completes what is due
+ * at `now`, for file_complete() to deliver. NSEC_NEVER from _next() when nothing waits.
+ */
 void file_mem_advance(struct file_io *f, nsec now);
 nsec file_mem_next(const struct file_io *f);
 
