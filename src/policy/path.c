@@ -27,13 +27,16 @@ static bool is_staged(struct view c)
 /* Cuts the next component off `name`, leading slashes skipped; empty at the end. */
 static struct view next_component(struct view *name)
 {
-    while (name->n && name->p[0] == '/')
-        *name = view_of(name->p + 1, name->n - 1);
-    size_t n = 0;
-    while (n < name->n && name->p[n] != '/')
-        n++;
-    struct view component = view_of(name->p, n);
-    *name = view_of(name->p + n, name->n - n);
+    size_t from = 0;
+    while (from < name->n && name->p[from] == '/')
+        from++;
+    size_t to = from;
+    while (to < name->n && name->p[to] != '/')
+        to++;
+    if (to == 0)
+        return *name; /* nothing is left, perhaps not even a pointer */
+    struct view component = view_of(name->p + from, to - from);
+    *name = view_of(name->p + to, name->n - to);
     return component;
 }
 
