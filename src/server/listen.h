@@ -1,0 +1,30 @@
+/*
+ * Listening sockets, bound before the workers start: the only act that needs the right to use
+ * port 69.
+ */
+#ifndef SERVER_LISTEN_H
+#define SERVER_LISTEN_H
+
+#include "base/util.h"
+#include "conf/conf.h"
+
+#define LISTEN_ADDRS_MAX 32
+
+/* One socket for each (address, worker): fds[worker * addresses + address]. */
+struct listen_set {
+    unsigned addresses;
+    unsigned workers;
+    int *fds;
+};
+
+/*
+ * Binds all addresses of the configuration for each worker (SO_REUSEPORT when there are
+ * several). Port 0 becomes the same free port for all workers. Says each address in the log.
+ * 0, or -errno with a sentence in error[size].
+ */
+MUST_CHECK int listen_open(struct listen_set *set, const struct conf *c, unsigned workers,
+                           char *error, size_t size);
+/* Closes what no worker has taken. */
+void listen_close(struct listen_set *set);
+
+#endif

@@ -1,0 +1,254 @@
+#include "server/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "obs/log.h"
+#include "server/listen.h"
+#include "server/worker.h"
+
+struct server {
+    struct conf *conf;    /* as running: start-up values with reloaded ones */
+    struct conf *started; /* as at start; workers look at it */
+    int root_fd;
+    struct listen_set listen;
+    unsigned count;
+    struct worker *workers;
+    sem_t started_sem;
+};
+
+static unsigned worker_count(const struct conf *c)
+{
+    long n = c->performance_workers;
+
+    if (n == 0)
+        n = sysconf(_SC_NPROCESSORS_ONLN);
+    return (unsigned)MAX(1, MIN(n, 256));
+}
+
+static int open_root(struct server *s)
+{
+    s->root_fd = open(s->conf->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (s->root_fd >= 0)
+        return EX_OK;
+    log_line(LOG_ERROR, "root: cannot open %s: %s", s->conf->root, strerror(errno));
+    return errno == ENOENT || errno == ENOTDIR ? EX_CONFIG : EX_NOPERM;
+}
+
+/* A private port is a descriptor, so is an open file. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static void pin(const struct worker *w)
+{
+    cpu_set_t set;
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+    CPU_ZERO(&set);
+    CPU_SET(w->index % (unsigned)MAX(1, cpus), &set);
+    int err = pthread_setaffinity_np(w->thread, sizeof(set), &set);
+    if (err)
+        log_line(LOG_WARN, "worker %u: cannot be pinned: %s", w->index, strerror(err));
+}
+
+static int start_worker(struct server *s, unsigned i)
+{
+    struct worker *w = &s->workers[i];
+
+    w->index = i;
+    w->conf = s->started;
+    w->root_fd = s->root_fd;
+    w->listen_fds = s->listen.fds + i * s->listen.addresses;
+    w->listen_count = s->listen.addresses;
+    w->started = &s->started_sem;
+    w->settings = settings_new(s->conf, s->count);
+    if (!w->settings)
+        return -ENOMEM;
+    int err = pthread_create(&w->thread, NULL, worker_main, w);
+    if (err) {
+        settings_free(w->settings);
+        return -err;
+    }
+    while (sem_wait(&s->started_sem) < 0 && errno == EINTR)
+        ;
+    if (w->start_error < 0) {
+        log_line(LOG_ERROR, "%s: %s", w->start_what, strerror(-w->start_error));
+        pthread_join(w->thread, NULL);
+        return w->start_error;
+    }
+    /* The engine owns the sockets now. */
+    for (unsigned a = 0; a < s->listen.addresses; a++)
+        s->listen.fds[i * s->listen.addresses + a] = -1;
+    if (s->started->performance_pin_workers)
+        pin(w);
+    return 0;
+}
+
+static void tell_workers(struct server *s, int stop)
+{
+    for (unsigned i = 0; i < s->count; i++) {
+        atomic_store(&s->workers[i].stopping, stop);
+        if (s->workers[i].loop)
+            loop_wake(s->workers[i].loop);
+    }
+}
+
+static void ask_stats(struct server *s)
+{
+    for (unsigned i = 0; i < s->count; i++) {
+        atomic_store(&s->workers[i].want_stats, true);
+        loop_wake(s->workers[i].loop);
+    }
+}
+
+static void reload(struct server *s, struct conf *wanted)
+{
+    char names[1024];
+
+    if (!wanted) {
+        log_line(LOG_ERROR, "reload: the new configuration is refused, the running one is kept");
+        return;
+    }
+    if (conf_reload_conflicts(s->started, wanted, names, sizeof(names)) > 0) {
+        for (char *p = names; *p; p++)
+            if (*p == '\n')
+                *p = p[1] ? ',' : '\0';
+        log_line(LOG_WARN, "reload: these keys need a restart and keep their old values: %s",
+                 names);
+    }
+    log_configure((enum log_level)wanted->log_level, (enum log_format)wanted->log_format,
+                  (unsigned)wanted->log_lines_per_second);
+    /* What a reload cannot change stays as it was started. */
+    wanted->network_transfer_ports = s->started->network_transfer_ports;
+    wanted->limits_transfers_max = s->started->limits_transfers_max;
+    for (unsigned i = 0; i < s->count; i++) {
+        struct settings *n = settings_new(wanted, s->count);
+        if (!n) {
+            log_line(LOG_ERROR, "reload: out of memory, worker %u keeps the old configuration", i);
+            continue;
+        }
+        settings_free(atomic_exchange(&s->workers[i].mail, n));
+        loop_wake(s->workers[i].loop);
+    }
+    if (s->conf != s->started) {
+        conf_fini(s->conf);
+        free(s->conf);
+    }
+    s->conf = wanted;
+}
+
+/* Handles signals until it is time to stop. */
+static void wait_for_end(struct server *s, const sigset_t *signals,
+                         struct conf *(*reload_conf)(void *arg), void *arg)
+{
+    for (int ends = 0; ends < 2;) {
+        struct timespec tick = {0, 20000000};
+        int sig = ends == 0 ? sigwaitinfo(signals, NULL) : sigtimedwait(signals, NULL, &tick);
+
+        if (sig == SIGHUP) {
+            reload(s, reload_conf(arg));
+        } else if (sig == SIGUSR1) {
+            ask_stats(s);
+        } else if (sig == SIGTERM || sig == SIGINT) {
+            log_line(LOG_NOTICE,
+                     ends == 0 ? "stopping: running transfers may finish" : "stopping now");
+            tell_workers(s, ends == 0 ? WORKER_DRAIN : WORKER_STOP_NOW);
+            ends++;
+        } else if (sig < 0 && errno == EAGAIN) {
+            unsigned ended = 0;
+            for (unsigned i = 0; i < s->count; i++)
+                ended += atomic_load(&s->workers[i].ended) ? 1 : 0;
+            if (ended == s->count)
+                return;
+        }
+    }
+}
+
+static void join_workers(struct server *s)
+{
+    tell_workers(s, WORKER_STOP_NOW);
+    for (unsigned i = 0; i < s->count; i++) {
+        pthread_join(s->workers[i].thread, NULL);
+        if (s->workers[i].abandoned)
+            _exit(EX_OK);
+    }
+}
+
+static int start(struct server *s)
+{
+    char error[256];
+
+    int code = open_root(s);
+    if (code != EX_OK)
+        return code;
+    unsigned wanted = worker_count(s->conf);
+    int err = listen_open(&s->listen, s->conf, wanted, error, sizeof(error));
+    if (err < 0) {
+        log_line(LOG_ERROR, "%s", error);
+        return err == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
+    }
+    s->workers = calloc(wanted, sizeof(*s->workers));
+    if (!s->workers)
+        return EX_OSERR;
+    s->count = wanted;
+    for (unsigned i = 0; i < wanted; i++) {
+        err = start_worker(s, i);
+        if (err < 0) {
+            s->count = i;
+            return EX_OSERR;
+        }
+    }
+    return EX_OK;
+}
+
+int server_run(struct conf *conf, struct conf *(*reload_conf)(void *arg), void *arg)
+{
+    struct server s = {.conf = conf, .started = conf, .root_fd = -1};
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+    sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+    umask(0); /* upload modes are exactly as configured */
+    raise_descriptor_limit();
+    sem_init(&s.started_sem, 0, 0);
+    int code = start(&s);
+    if (code == EX_OK) {
+        log_line(LOG_NOTICE, "serving %s", conf->root);
+        wait_for_end(&s, &signals, reload_conf, arg);
+    }
+    join_workers(&s);
+    listen_close(&s.listen);
+    free(s.workers);
+    if (s.root_fd >= 0)
+        close(s.root_fd);
+    if (s.conf != s.started) {
+        conf_fini(s.conf);
+        free(s.conf);
+    }
+    conf_fini(s.started);
+    free(s.started);
+    sem_destroy(&s.started_sem);
+    return code;
+}

@@ -1,0 +1,106 @@
+#include "server/settings.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/path.h"
+
+static void fill_protocol(struct settings *s, const struct conf *c)
+{
+    s->limits = (struct tftp_limits){
+        .blksize_max = (uint16_t)c->protocol_blksize_max,
+        .windowsize_max = (uint16_t)c->protocol_windowsize_max,
+        .window_bytes_max = (uint32_t)c->protocol_window_bytes_max,
+        .timeout_max_s = 255,
+        .options_enabled = c->protocol_options,
+        .rollover = c->protocol_rollover == 1 ? TFTP_ROLLOVER_1 : TFTP_ROLLOVER_0,
+    };
+    s->manners = tftp_manners_default;
+    s->manners.rto_first = (nsec)c->protocol_retransmit_first * NSEC_PER_MSEC;
+    s->manners.rto_min = (nsec)c->protocol_retransmit_min * NSEC_PER_MSEC;
+    s->manners.rto_max = (nsec)c->protocol_retransmit_max * NSEC_PER_MSEC;
+    s->manners.patience = (nsec)c->protocol_patience * NSEC_PER_SEC;
+    s->manners.timeout_exact = c->protocol_timeout_option == 1;
+    s->manners.unproven_retries = (uint8_t)c->protocol_unproven_retries;
+    s->clamp_to_mtu = c->protocol_clamp_to_mtu;
+}
+
+static bool copy_patterns(struct settings *s, const struct conf_list *from)
+{
+    s->write_patterns.items = calloc(from->count + 1, sizeof(char *));
+    if (!s->write_patterns.items)
+        return false;
+    for (; s->write_patterns.count < from->count; s->write_patterns.count++) {
+        char *copy = strdup(from->items[s->write_patterns.count]);
+        if (!copy)
+            return false;
+        s->write_patterns.items[s->write_patterns.count] = copy;
+    }
+    return true;
+}
+
+static bool parse_trusted(struct settings *s, const struct conf_list *from)
+{
+    s->trusted = calloc(from->count + 1, sizeof(*s->trusted));
+    if (!s->trusted)
+        return false;
+    for (size_t i = 0; i < from->count; i++)
+        if (addr_net_parse(&s->trusted[s->trusted_count], from->items[i]) == 0)
+            s->trusted_count++;
+    return true;
+}
+
+struct settings *settings_new(const struct conf *c, unsigned workers)
+{
+    struct settings *s = calloc(1, sizeof(*s));
+    unsigned first = 0, last = 0;
+
+    if (!s)
+        return NULL;
+    fill_protocol(s, c);
+    s->upload_window_bytes_max = (uint32_t)c->limits_upload_buffer_max;
+    s->write_enabled = c->write_enabled;
+    s->write_create = c->write_allow_create;
+    s->write_overwrite = c->write_allow_overwrite;
+    s->ports = (enum settings_ports)c->network_transfer_ports;
+    if (s->ports == PORTS_RANGE && sscanf(c->network_port_range, "%u-%u", &first, &last) == 2) {
+        s->port_first = (uint16_t)first;
+        s->port_last = (uint16_t)last;
+    }
+    s->transfers_max = MAX(1, (size_t)c->limits_transfers_max / workers);
+    s->use_uring = c->performance_platform_io_uring_enabled;
+    s->spin = (nsec)c->performance_spin * NSEC_PER_USEC;
+    if (!copy_patterns(s, &c->write_allowed_patterns) || !parse_trusted(s, &c->network_trusted)) {
+        settings_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void settings_free(struct settings *s)
+{
+    if (!s)
+        return;
+    for (size_t i = 0; i < s->write_patterns.count; i++)
+        free(s->write_patterns.items[i]);
+    free(s->write_patterns.items);
+    free(s->trusted);
+    free(s);
+}
+
+bool settings_trusts(const struct settings *s, const struct addr *peer)
+{
+    for (size_t i = 0; i < s->trusted_count; i++)
+        if (addr_net_contains(&s->trusted[i], peer))
+            return true;
+    return false;
+}
+
+bool settings_may_write(const struct settings *s, const char *path)
+{
+    for (size_t i = 0; i < s->write_patterns.count; i++)
+        if (path_glob(s->write_patterns.items[i], path))
+            return true;
+    return false;
+}

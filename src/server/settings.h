@@ -1,0 +1,43 @@
+/*
+ * What a worker needs of the configuration on the data path, as plain data made once from
+ * struct conf. Each worker owns its copy and gets a new one on reload; transfers take what they
+ * need at their start, so a reload never changes a running transfer.
+ */
+#ifndef SERVER_SETTINGS_H
+#define SERVER_SETTINGS_H
+
+#include <stdbool.h>
+
+#include "base/addr.h"
+#include "conf/conf.h"
+#include "proto/session.h"
+
+enum settings_ports { PORTS_AUTO, PORTS_PRIVATE, PORTS_SHARED, PORTS_SINGLE, PORTS_RANGE };
+
+struct settings {
+    struct tftp_limits limits;
+    struct tftp_manners manners;
+    bool clamp_to_mtu;
+    uint32_t upload_window_bytes_max;
+    bool write_enabled, write_create, write_overwrite;
+    struct conf_list write_patterns; /* own copies */
+    struct addr_net *trusted;
+    size_t trusted_count;
+    enum settings_ports ports;
+    uint16_t port_first, port_last; /* PORTS_RANGE */
+    size_t transfers_max;           /* of one worker */
+    bool use_uring;
+    nsec spin;
+};
+
+/* The configuration has passed conf_check(). `workers`: among how many the limits are divided.
+ * NULL when out of memory. */
+struct settings *settings_new(const struct conf *c, unsigned workers);
+void settings_free(struct settings *s);
+
+/* Shares pre-bound transfer ports, by network.trusted. */
+bool settings_trusts(const struct settings *s, const struct addr *peer);
+/* The name is covered by write.allowed_patterns. */
+bool settings_may_write(const struct settings *s, const char *path);
+
+#endif

@@ -1,0 +1,247 @@
+#include "server/transfer.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/escape.h"
+#include "server/transfer_log.h"
+
+/* A peer that was silent this long and sends its request again has started over (a ROM after a
+ * reset uses the same port); before that the request is an echo of the running transfer. */
+#define RESTART_SILENCE NSEC_PER_SEC
+
+static uint64_t hash_request(const struct worker *w, struct view datagram)
+{
+    uint64_t h = w->hash_key;
+
+    for (size_t i = 0; i < datagram.n; i++)
+        h = prng_mix(h ^ datagram.p[i]);
+    return h;
+}
+
+static bool same_peer(const struct map_node *node, const void *key)
+{
+    return addr_equal(&container_of(node, struct xfer, node)->peer, key);
+}
+
+struct transfer *transfer_find(struct worker *w, const struct addr *peer)
+{
+    struct map_node *node = map_find(&w->peers, addr_hash(peer, w->hash_key), same_peer, peer);
+
+    return node ? container_of(container_of(node, struct xfer, node), struct transfer, x) : NULL;
+}
+
+static void destroy(struct transfer *t)
+{
+    struct worker *w = t->worker;
+
+    if (t->x.socket)
+        worker_bury(w, &t->x.peer, t->x.socket);
+    map_remove(&w->peers, &t->x.node);
+    metric_set(&w->metrics, METRIC_TRANSFERS_ACTIVE, w->peers.count);
+    xfer_fini(&t->x);
+    if (t->private_socket)
+        ports_release(&w->ports, t->x.socket);
+    free(t);
+}
+
+void transfer_ended(struct xfer *x, nsec now)
+{
+    struct transfer *t = container_of(x, struct transfer, x);
+
+    transfer_log_end(t, now);
+    destroy(t);
+}
+
+void transfer_drop(struct transfer *t)
+{
+    if (!t->opening)
+        transfer_log_end(t, t->worker->now);
+    destroy(t);
+}
+
+void transfer_abort(struct transfer *t, const char *text)
+{
+    if (t->opening) {
+        destroy(t);
+        return;
+    }
+    if (tftp_session_ended(&t->x.session))
+        transfer_drop(t);
+    else
+        xfer_fail(&t->x, TFTP_ERR_UNDEFINED, text, t->worker->now);
+}
+
+/* The file or the upload could not be opened: one ERROR, no session. */
+static void refuse_open(struct transfer *t, int err)
+{
+    struct worker *w = t->worker;
+    uint8_t packet[TFTP_HEADER_LEN + TFTP_ERROR_TEXT_MAX + 1];
+    enum tftp_error code = tftp_error_from_errno(err, t->writing);
+    size_t n = tftp_build_error(packet, sizeof(packet), code, tftp_error_text_from_errno(err));
+    struct net_socket *s = ports_for_error(&w->ports, w->settings, t->listener);
+
+    xfer_send_control(&w->env, s, &t->x.peer, &t->x.local, packet, n);
+    transfer_log_refused(t, err, code);
+    destroy(t);
+}
+
+/* blksize is granted so that a packet with its headers crosses the path in one piece. */
+static void clamp_blksize(struct transfer *t, struct tftp_limits *limits)
+{
+    unsigned payload = net_path_payload(&t->x.peer, &t->x.local);
+
+    if (payload < TFTP_HEADER_LEN + TFTP_BLKSIZE_DEFAULT)
+        return;
+    unsigned fit = payload - TFTP_HEADER_LEN;
+    t->x.gso = true;
+    if (t->worker->settings->clamp_to_mtu)
+        limits->blksize_max = (uint16_t)MIN(limits->blksize_max, fit);
+    else
+        t->x.gso = limits->blksize_max <= fit;
+}
+
+static int take_port(struct transfer *t)
+{
+    struct worker *w = t->worker;
+    struct net_socket *socket;
+    int err = ports_take(&w->ports, w->settings, &t->x.peer, &t->x.local, t->listener,
+                         worker_grave(w, &t->x.peer), &t->port, &socket);
+
+    if (err < 0)
+        return err;
+    t->port.transfer = t;
+    t->private_socket = socket->owner == &t->port;
+    xfer_set_socket(&t->x, socket);
+    return 0;
+}
+
+static const struct xfer_data_ops *data_ops(const struct transfer *t)
+{
+    if (t->writing)
+        return t->mode == TFTP_NETASCII ? &xfer_receive_ascii : &xfer_receive_octet;
+    return t->mode == TFTP_NETASCII ? &xfer_send_ascii : &xfer_send_octet;
+}
+
+/* Opened: negotiate and send the first answer. */
+static void start_session(struct transfer *t)
+{
+    struct worker *w = t->worker;
+    const struct settings *s = w->settings;
+    struct tftp_request request;
+    struct tftp_limits limits = s->limits;
+    uint64_t size = t->writing || t->mode == TFTP_NETASCII ? TFTP_SIZE_UNKNOWN : t->x.reader.size;
+
+    int err = take_port(t);
+    if (err < 0) {
+        refuse_open(t, -err);
+        return;
+    }
+    t->opening = false;
+    err = tftp_request_parse(&request, view_of(t->bytes, t->request_len));
+    assert(err == 0); /* it was parsed when it came */
+    if (t->writing || t->mode == TFTP_NETASCII)
+        limits.window_bytes_max = MIN(limits.window_bytes_max, s->upload_window_bytes_max);
+    clamp_blksize(t, &limits);
+    err = tftp_session_serve(&t->x.session, &request, t->request_len, &limits, &s->manners, size,
+                             w->now);
+    if (err == 0 && t->mode == TFTP_NETASCII && xfer_ascii_init(&t->x) < 0)
+        tftp_session_fail(&t->x.session, TFTP_ERR_UNDEFINED, tftp_error_text_from_errno(ENOMEM),
+                          w->now);
+    xfer_kick(&t->x, w->now);
+}
+
+static void on_reader_ready(struct store_wait *wait)
+{
+    struct transfer *t = container_of(
+        container_of(container_of(wait, struct store_reader, wait), struct xfer, reader),
+        struct transfer, x);
+
+    if (!t->opening)
+        xfer_kick(&t->x, t->worker->now);
+    else if (t->x.reader.result < 0)
+        refuse_open(t, -t->x.reader.result);
+    else
+        start_session(t);
+}
+
+static void on_sink_changed(struct store_sink *sink)
+{
+    struct transfer *t = sink->owner;
+
+    if (!t->opening)
+        xfer_sink_step(&t->x, t->worker->now);
+    else if (sink->state == STORE_SINK_FAILED)
+        refuse_open(t, -sink->error);
+    else if (sink->state == STORE_SINK_OPEN)
+        start_session(t);
+}
+
+static void open_file(struct transfer *t, uint64_t size_hint)
+{
+    struct worker *w = t->worker;
+
+    t->x.data = data_ops(t);
+    if (t->writing) {
+        t->x.sink.changed = on_sink_changed;
+        t->x.sink.owner = t;
+        store_sink_open(w->store, &t->x.sink, t->path, w->settings->write_overwrite,
+                        w->settings->write_create, size_hint);
+    } else {
+        t->x.reader.wait.ready = on_reader_ready;
+        store_open(w->store, &t->x.reader, t->path);
+    }
+}
+
+int transfer_start(struct worker *w, const struct net_rx *rx, const struct tftp_request *request,
+                   const char *path, uint64_t size_hint)
+{
+    size_t path_len = strlen(path);
+    struct transfer *t = malloc(sizeof(*t) + rx->data.n + path_len + 1);
+
+    if (!t)
+        return -ENOMEM;
+    memset(t, 0, sizeof(*t));
+    xfer_init(&t->x, &w->env, &rx->peer, &rx->local);
+    t->worker = w;
+    t->listener = rx->socket;
+    t->started = w->now;
+    t->request_hash = hash_request(w, rx->data);
+    t->writing = request->op == TFTP_WRQ;
+    t->mode = request->mode;
+    t->opening = true;
+    t->request_len = (uint16_t)rx->data.n;
+    memcpy(t->bytes, rx->data.p, rx->data.n);
+    t->path = t->bytes + rx->data.n;
+    memcpy(t->bytes + rx->data.n, path, path_len + 1);
+    map_insert(&w->peers, &t->x.node, addr_hash(&rx->peer, w->hash_key));
+    metric_set(&w->metrics, METRIC_TRANSFERS_ACTIVE, w->peers.count);
+    open_file(t, size_hint);
+    return 0;
+}
+
+bool transfer_repeated(struct transfer *t, const struct net_rx *rx)
+{
+    struct worker *w = t->worker;
+    bool same = t->request_hash == hash_request(w, rx->data);
+    const struct tftp_session *s = &t->x.session;
+
+    if (same && t->opening) {
+        metric_inc(&w->metrics, METRIC_REQUESTS_REPEATED);
+        return true;
+    }
+    bool over = !t->opening && (s->state == TFTP_STATE_DALLYING || tftp_session_ended(s));
+    bool restarted = !t->opening && s->proven && w->now - s->last_heard >= RESTART_SILENCE;
+    if (same && !over && !restarted) {
+        metric_inc(&w->metrics, METRIC_REQUESTS_REPEATED);
+        tftp_session_on_repeat(&t->x.session, rx->data.n, w->now);
+        xfer_kick(&t->x, w->now);
+        return true;
+    }
+    metric_inc(&w->metrics, METRIC_REQUESTS_REPLACED);
+    transfer_log_replaced(t);
+    transfer_drop(t);
+    return false;
+}

@@ -1,0 +1,56 @@
+/*
+ * A transfer of the server: from the admitted request to its line in the log.
+ */
+#ifndef SERVER_TRANSFER_H
+#define SERVER_TRANSFER_H
+
+#include "net/net.h"
+#include "server/ports.h"
+#include "server/worker.h"
+#include "xfer/xfer.h"
+
+struct transfer {
+    struct xfer x;
+    struct worker *worker;
+    struct port port; /* owner of a private socket */
+    struct net_socket *listener;
+    nsec started;
+    uint64_t request_hash;
+    bool writing;
+    bool opening; /* the file or sink is being opened; no session yet */
+    bool private_socket;
+    enum tftp_mode mode;
+    uint16_t request_len;
+    const char *path; /* in `bytes`, after the request */
+    char bytes[];     /* the request datagram, then the path */
+};
+
+/*
+ * Starts serving an admitted request: opens the file or the upload. `path` is relative to the
+ * root. Answers and ends by itself. -ENOMEM: nothing was started.
+ */
+MUST_CHECK int transfer_start(struct worker *w, const struct net_rx *rx,
+                              const struct tftp_request *request, const char *path,
+                              uint64_t size_hint);
+
+/* The running transfer of this peer, or NULL. */
+struct transfer *transfer_find(struct worker *w, const struct addr *peer);
+
+/* A request from a peer that has a transfer. True: it is the same one, and dealt with. False: the
+ * old transfer has been ended; the request is a new one. */
+bool transfer_repeated(struct transfer *t, const struct net_rx *rx);
+
+/* Ends it at once: an ERROR to the peer, the log line, freed. */
+void transfer_abort(struct transfer *t, const char *text);
+
+/* Ends it without a word to the peer. */
+void transfer_drop(struct transfer *t);
+
+/* env->ended of all transfers. */
+void transfer_ended(struct xfer *x, nsec now);
+
+/* A refused request: ERROR to the peer, one log line. */
+void transfer_refuse(struct worker *w, const struct net_rx *rx, const struct tftp_request *request,
+                     int err, enum tftp_error code, const char *text);
+
+#endif

@@ -1,0 +1,412 @@
+#include "server/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "obs/log.h"
+#include "server/admit.h"
+#include "server/transfer.h"
+
+#define ROUNDS_MAX   16 /* receive batches of one pass: timers and disks get their turn */
+#define GRAVE_AGE    (10 * NSEC_PER_SEC) /* longer than any packet lives on a boot network */
+#define DRAIN_TIME   (5 * NSEC_PER_SEC)  /* running transfers may finish this long after SIGTERM */
+#define DRAIN_TICK   (50 * NSEC_PER_MSEC)
+#define FILE_BUDGET  256
+#define RX_BYTES_MAX (65464 + 4)
+
+static struct grave *grave_of(struct worker *w, uint32_t hash)
+{
+    return &w->graves[hash & (WORKER_GRAVES - 1)];
+}
+
+const struct net_socket *worker_grave(const struct worker *w, const struct addr *peer)
+{
+    uint32_t hash = addr_hash(peer, w->hash_key);
+    const struct grave *g = &w->graves[hash & (WORKER_GRAVES - 1)];
+
+    return g->socket && g->hash == hash && w->now - g->ended < GRAVE_AGE ? g->socket : NULL;
+}
+
+void worker_bury(struct worker *w, const struct addr *peer, const struct net_socket *socket)
+{
+    uint32_t hash = addr_hash(peer, w->hash_key);
+
+    *grave_of(w, hash) = (struct grave){hash, socket, w->now};
+}
+
+/* ---- One datagram ---- */
+
+static void to_transfer(struct worker *w, struct transfer *t, const struct net_rx *rx)
+{
+    int opcode = tftp_packet_opcode(rx->data);
+
+    if (t->opening)
+        return;
+    /* GRUB repeats its request to the transfer's port. */
+    if (opcode == TFTP_RRQ || opcode == TFTP_WRQ) {
+        admit_request(w, rx);
+        return;
+    }
+    xfer_on_packet(&t->x, rx->data, w->now);
+}
+
+static void dispatch(struct worker *w, const struct net_rx *rx)
+{
+    const struct port *port = rx->socket->owner;
+    struct transfer *t;
+
+    if (!port)
+        return;
+    if (port->kind == PORT_PRIVATE) {
+        t = port->transfer;
+        if (!addr_equal(&t->x.peer, &rx->peer))
+            t = NULL;
+    } else {
+        t = transfer_find(w, &rx->peer);
+    }
+    if (t && t->x.socket == rx->socket)
+        to_transfer(w, t, rx);
+    else if (port->kind == PORT_LISTEN)
+        admit_request(w, rx);
+    else
+        admit_stranger(w, rx);
+}
+
+static void on_unreachable(void *arg, struct net_socket *socket, const struct addr *peer, int err)
+{
+    struct worker *w = arg;
+    struct transfer *t = transfer_find(w, peer);
+
+    if (!t || t->opening || t->x.socket != socket)
+        return;
+    metric_inc(&w->metrics, METRIC_UNREACHABLE);
+    if (err == EMSGSIZE)
+        xfer_on_send_error(&t->x, err, w->now);
+    else
+        xfer_on_unreachable(&t->x, w->now);
+}
+
+static void on_send_failed(struct xfer_env *env, struct net_socket *socket, const struct addr *peer,
+                           int err)
+{
+    struct worker *w = env->owner;
+    struct transfer *t = transfer_find(w, peer);
+
+    if (t && !t->opening && t->x.socket == socket)
+        xfer_on_send_error(&t->x, err, w->now);
+}
+
+static void on_timer(struct timer *timer, nsec now, void *arg)
+{
+    (void)arg;
+    xfer_on_timer(container_of(timer, struct xfer, timer), now);
+}
+
+/* ---- Stopping and reloading ---- */
+
+static void abort_one(struct map_node *node, void *arg)
+{
+    struct transfer *t = container_of(container_of(node, struct xfer, node), struct transfer, x);
+
+    (void)arg;
+    transfer_abort(t, "Server is shutting down");
+}
+
+static void take_mail(struct worker *w)
+{
+    struct settings *s = atomic_exchange(&w->mail, NULL);
+
+    if (!s)
+        return;
+    settings_free(w->settings);
+    w->settings = s;
+    file_io_use_uring(w->files, s->use_uring);
+    loop_set_spin(w->loop, s->spin);
+    log_line(LOG_NOTICE, "worker %u: configuration reloaded, file backend for new operations: %s",
+             w->index, file_io_name(w->files));
+}
+
+/* True when the worker is to leave its loop. */
+static bool stopping(struct worker *w)
+{
+    int stop = atomic_load(&w->stopping);
+
+    if (stop == WORKER_RUN)
+        return false;
+    if (w->drain_until == 0) {
+        w->drain_until = nsec_add(w->now, DRAIN_TIME);
+        for (unsigned i = 0; w->settings->ports != PORTS_SINGLE && i < w->listen_count; i++)
+            net_close_socket(w->net, w->listeners[i]);
+        if (w->settings->ports != PORTS_SINGLE)
+            w->listen_count = 0;
+    }
+    if (stop == WORKER_STOP_NOW || w->now >= w->drain_until) {
+        map_each(&w->peers, abort_one, NULL);
+        return true;
+    }
+    return w->peers.count == 0;
+}
+
+/* ---- The loop ---- */
+
+static nsec next_deadline(const struct worker *w)
+{
+    nsec deadline = wheel_next(&w->wheel);
+
+    if (w->drain_until)
+        deadline = nsec_min(deadline, nsec_add(w->now, DRAIN_TICK));
+    return net_pending(w->net) ? 0 : deadline;
+}
+
+static void receive(struct worker *w)
+{
+    struct net_rx rx[NET_BATCH];
+
+    for (int round = 0; round < ROUNDS_MAX; round++) {
+        unsigned n = net_recv(w->net, rx, NET_BATCH);
+        for (unsigned i = 0; i < n; i++)
+            dispatch(w, &rx[i]);
+        net_recv_done(w->net);
+        if (n < NET_BATCH)
+            break;
+    }
+}
+
+static void run(struct worker *w)
+{
+    do {
+        w->now = loop_wait(w->loop, next_deadline(w));
+        take_mail(w);
+        xfer_env_resume(&w->env, w->now);
+        receive(w);
+        file_complete(w->files, FILE_BUDGET);
+        wheel_fire(&w->wheel, w->now, on_timer, w);
+        net_flush(w->net);
+        if (atomic_exchange(&w->want_stats, false))
+            worker_log_stats(w);
+        nsec spent = loop_clock() - w->now;
+        hist_add(&w->turns, spent);
+    } while (!stopping(w));
+}
+
+/* ---- Start and end ---- */
+
+static int failed(struct worker *w, int err, const char *what)
+{
+    snprintf(w->start_what, sizeof(w->start_what), "%s", what);
+    return err;
+}
+
+static void on_notice(void *arg, const char *text)
+{
+    struct worker *w = arg;
+
+    metric_inc(&w->metrics, METRIC_IO_FALLBACKS);
+    log_line(LOG_WARN, "worker %u: %s", w->index, text);
+}
+
+static bool wants_ring(const struct conf *c)
+{
+    /* engine: auto, io_uring, mmsg */
+    return c->performance_platform_io_uring_enabled || c->performance_platform_network_engine == 1;
+}
+
+static int make_ring(struct worker *w)
+{
+    const struct conf *c = w->conf;
+    struct ring_config config = {
+        .queue_depth = (unsigned)c->performance_platform_io_uring_queue_depth,
+        .sqpoll = c->performance_platform_io_uring_use_sqpoll,
+        .sq_thread_cpu = (int)c->performance_platform_io_uring_sq_thread_cpu,
+    };
+
+    if (!wants_ring(c))
+        return 0;
+    w->ring = ring_new(&config);
+    if (w->ring)
+        return 0;
+    int err = errno;
+    if (c->performance_platform_io_uring_enabled &&
+        !c->performance_platform_io_uring_fallback_on_error)
+        return failed(
+            w, -err,
+            "io_uring is refused and performance.platform.io_uring.fallback_on_error is false");
+    log_line(LOG_WARN, "worker %u: io_uring is refused (%s: %s), the thread pool takes over",
+             w->index, strerrorname_np(err), strerror(err));
+    return 0;
+}
+
+/* The packet engine and the loop it fits: with packets on the ring the worker waits there. */
+static int make_network(struct worker *w)
+{
+    static const int discover[] = {IP_PMTUDISC_DONT, IP_PMTUDISC_DO, IP_PMTUDISC_WANT};
+    const struct conf *c = w->conf;
+    struct net_config config = {
+        .batch = (unsigned)c->performance_platform_network_batch,
+        .rcvbuf_bytes = (unsigned)c->performance_platform_network_receive_buffer,
+        .sndbuf_bytes = (unsigned)c->performance_platform_network_send_buffer,
+        .gso = c->performance_platform_network_gso,
+        .mtu_discover = discover[c->network_fragment],
+        .rx_bytes_max = RX_BYTES_MAX,
+        .tx_slots = 1024,
+    };
+    bool ring_wanted = w->ring && c->performance_platform_network_engine != 2;
+
+    if (ring_wanted) {
+        w->loop = loop_new(w->ring);
+        w->net = w->loop ? net_new(&net_uring_ops, w->loop, &config) : NULL;
+        if (!w->net && w->loop) {
+            log_line(
+                LOG_WARN,
+                "worker %u: the io_uring packet engine is not possible here (%s), mmsg takes over",
+                w->index, strerrorname_np(errno));
+            loop_free(w->loop);
+            w->loop = NULL;
+        }
+    }
+    if (!w->net) {
+        w->loop = loop_new(NULL);
+        w->net = w->loop ? net_new(&net_mmsg_ops, w->loop, &config) : NULL;
+    }
+    if (!w->net)
+        return failed(w, -errno, "cannot set up the network engine");
+    loop_set_spin(w->loop, w->settings->spin);
+    net_on_unreachable(w->net, on_unreachable, w);
+    return 0;
+}
+
+static int make_files(struct worker *w)
+{
+    const struct conf *c = w->conf;
+    struct file_config file_config = {
+        .use_uring = c->performance_platform_io_uring_enabled,
+        .fallback_on_error = c->performance_platform_io_uring_fallback_on_error,
+        .queue_depth = (unsigned)c->performance_platform_io_uring_queue_depth,
+        .use_registered_buffers = c->performance_platform_io_uring_use_registered_buffers,
+        .threads = (unsigned)c->performance_threads,
+        .thread_queue = (unsigned)c->performance_thread_queue,
+    };
+    unsigned workers = MAX(1U, (unsigned)c->performance_workers);
+    struct store_config store_config = {
+        .root_fd = w->root_fd,
+        .symlinks = c->symlinks == 0 ? STORE_SYMLINKS_NEVER : STORE_SYMLINKS_INSIDE,
+        .world_readable_only = c->world_readable_only,
+        .chunk_bytes = (size_t)c->performance_chunk_size,
+        .cache_bytes =
+            MAX((size_t)c->performance_cache_size / workers, 8 * (size_t)c->performance_chunk_size),
+        .read_ahead = (unsigned)c->performance_read_ahead,
+        .files_max = (unsigned)w->settings->transfers_max + 64,
+        .advise = c->performance_advise,
+        .upload_max_bytes = (uint64_t)c->write_max_size,
+        .free_space_min = (uint64_t)c->write_free_space_min,
+        .durable = c->write_durable,
+        .upload_mode = (mode_t)strtoul(c->write_file_mode, NULL, 8),
+    };
+
+    w->files = file_io_new(w->loop, w->ring, &file_config);
+    if (!w->files)
+        return failed(w, -errno, "cannot start the file backend");
+    file_io_on_notice(w->files, on_notice, w);
+    w->store = store_new(w->files, &store_config);
+    if (!w->store)
+        return failed(w, -errno, "cannot set up the file cache");
+    return 0;
+}
+
+static int make_sockets(struct worker *w)
+{
+    bool v4 = false, v6 = false;
+    uint64_t seed = 0;
+
+    w->listen_port.kind = PORT_LISTEN;
+    for (unsigned i = 0; i < w->listen_count; i++) {
+        int err = net_adopt(w->net, w->listen_fds[i], &w->listen_port, &w->listeners[i]);
+        if (err < 0)
+            return failed(w, err, "cannot take over a listening socket");
+        v4 |= w->listeners[i]->local.family == AF_INET;
+        v6 |= w->listeners[i]->local.family == AF_INET6;
+    }
+    if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+        return failed(w, -errno, "cannot get random numbers");
+    w->hash_key = prng_mix(seed);
+    int err = ports_init(&w->ports, w->net, w->settings, (unsigned)w->conf->network_shared_ports,
+                         v4, v6, seed);
+    if (err < 0)
+        return failed(w, err, "cannot bind transfer ports");
+    return 0;
+}
+
+static int set_up(struct worker *w)
+{
+    int err;
+
+    if ((err = make_ring(w)) < 0 || (err = make_network(w)) < 0 || (err = make_files(w)) < 0 ||
+        (err = make_sockets(w)) < 0)
+        return err;
+    if (map_init(&w->peers, w->settings->transfers_max) < 0)
+        return failed(w, -ENOMEM, "out of memory");
+    w->now = loop_clock();
+    wheel_init(&w->wheel, w->now);
+    xfer_env_init(&w->env);
+    w->env.net = w->net;
+    w->env.wheel = &w->wheel;
+    w->env.store = w->store;
+    w->env.ended = transfer_ended;
+    w->env.send_failed = on_send_failed;
+    w->env.owner = w;
+    return 0;
+}
+
+static void tear_down(struct worker *w)
+{
+    if (w->net) {
+        net_flush(w->net);
+        net_free(w->net);
+    }
+    /* Operations in flight still write into our buffers. One that hangs in the kernel (a dead
+     * file server) must not keep the process: then the memory is left to the kernel. */
+    nsec patience = nsec_add(loop_clock(), DRAIN_TIME);
+    while (w->store && !store_idle(w->store)) {
+        nsec now = loop_wait(w->loop, nsec_add(loop_clock(), DRAIN_TICK));
+        file_complete(w->files, FILE_BUDGET);
+        if (now >= patience) {
+            log_line(LOG_WARN,
+                     "worker %u: file operations are still hanging in the kernel, left behind",
+                     w->index);
+            w->abandoned = true;
+            return;
+        }
+    }
+    if (w->store)
+        store_free(w->store);
+    if (w->files)
+        file_io_free(w->files);
+    if (w->loop)
+        loop_free(w->loop);
+    if (w->ring)
+        ring_free(w->ring);
+    map_fini(&w->peers);
+    settings_free(atomic_exchange(&w->mail, NULL));
+    settings_free(w->settings);
+    w->settings = NULL;
+}
+
+void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+
+    w->start_error = set_up(w);
+    if (w->start_error == 0)
+        log_line(LOG_NOTICE, "worker %u: packets by %s, files by %s", w->index, net_name(w->net),
+                 file_io_name(w->files));
+    bool ok = w->start_error == 0;
+    sem_post(w->started);
+    if (ok)
+        run(w);
+    tear_down(w);
+    atomic_store(&w->ended, true);
+    return NULL;
+}

@@ -1,0 +1,88 @@
+/*
+ * One worker: a thread with its own loop, ring, sockets, transfers, timers, files and buffers.
+ * Nothing here is touched by another thread but `mail`, `stopping` and the relaxed counters.
+ */
+#ifndef SERVER_WORKER_H
+#define SERVER_WORKER_H
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/hist.h"
+#include "base/map.h"
+#include "base/wheel.h"
+#include "conf/conf.h"
+#include "file/file.h"
+#include "loop/loop.h"
+#include "loop/ring.h"
+#include "net/net.h"
+#include "obs/metric.h"
+#include "server/ports.h"
+#include "server/settings.h"
+#include "store/store.h"
+#include "xfer/xfer.h"
+
+#define WORKER_LISTEN_MAX 64
+#define WORKER_GRAVES     4096 /* power of two */
+
+/* A peer whose transfer ended a short while ago: its late packets are no strangers. */
+struct grave {
+    uint32_t hash; /* of the peer */
+    const struct net_socket *socket;
+    nsec ended;
+};
+
+enum worker_stop { WORKER_RUN, WORKER_DRAIN, WORKER_STOP_NOW };
+
+struct worker {
+    unsigned index;
+    pthread_t thread;
+    const struct conf *conf; /* start-up values; immutable */
+    int root_fd;
+    const int *listen_fds; /* bound by the server; the worker's engine takes them over */
+    unsigned listen_count;
+
+    _Atomic(struct settings *) mail; /* new settings from the server, or NULL */
+    atomic_int stopping;             /* enum worker_stop */
+    atomic_bool want_stats;
+    atomic_bool ended;
+    int start_error; /* -errno of the start, with what failed */
+    char start_what[160];
+    bool abandoned; /* ended with operations hanging in the kernel: exit without joining anything */
+    sem_t *started;
+
+    struct settings *settings;
+    struct loop *loop;
+    struct ring *ring;
+    struct net *net;
+    struct file_io *files;
+    struct store *store;
+    struct xfer_env env;
+    struct wheel wheel;
+    struct map peers; /* transfers by peer address and port: never two for one */
+    uint64_t hash_key;
+    struct ports ports;
+    struct port listen_port;
+    struct net_socket *listeners[WORKER_LISTEN_MAX];
+    nsec now; /* of this loop pass */
+    nsec drain_until;
+    struct metrics metrics;
+    struct hist turns; /* duration of loop passes without the waiting */
+    struct grave graves[WORKER_GRAVES];
+    nsec stranger_window; /* rate limit of ERROR 5 */
+    unsigned stranger_count;
+};
+
+/* Thread function; arg is the worker. Posts `started` once, with start_error set. */
+void *worker_main(void *arg);
+
+/* The socket of the last transfer of this peer, if it ended in the last seconds. */
+const struct net_socket *worker_grave(const struct worker *w, const struct addr *peer);
+void worker_bury(struct worker *w, const struct addr *peer, const struct net_socket *socket);
+
+/* One line of numbers to the log. */
+void worker_log_stats(const struct worker *w);
+
+#endif
