@@ -51,13 +51,14 @@ void transfer_ended(struct xfer *x, nsec now)
 {
     struct transfer *t = container_of(x, struct transfer, x);
 
-    transfer_log_end(t, now);
+    if (!t->logged)
+        transfer_log_end(t, now);
     destroy(t);
 }
 
 void transfer_drop(struct transfer *t)
 {
-    if (!t->opening)
+    if (!t->opening && !t->logged)
         transfer_log_end(t, t->worker->now);
     destroy(t);
 }
@@ -167,13 +168,29 @@ static void on_reader_ready(struct store_wait *wait)
         start_session(t);
 }
 
+/* The upload is complete and on disk: that is its end in the log. The session lives on for a
+ * while to repeat a final ACK that was lost. */
+static void log_published(struct transfer *t)
+{
+    if (t->logged || t->x.session.state != TFTP_STATE_DALLYING)
+        return;
+    t->x.session.outcome = TFTP_OUTCOME_OK;
+    transfer_log_end(t, t->worker->now);
+    t->logged = true;
+}
+
 static void on_sink_changed(struct store_sink *sink)
 {
     struct transfer *t = sink->owner;
+    struct worker *w = t->worker;
+    struct addr peer = t->x.peer;
+    bool published = sink->state == STORE_SINK_PUBLISHED;
 
-    if (!t->opening)
-        xfer_sink_step(&t->x, t->worker->now);
-    else if (sink->state == STORE_SINK_FAILED)
+    if (!t->opening) {
+        xfer_sink_step(&t->x, w->now);
+        if (published && transfer_find(w, &peer) == t)
+            log_published(t);
+    } else if (sink->state == STORE_SINK_FAILED)
         refuse_open(t, -sink->error);
     else if (sink->state == STORE_SINK_OPEN)
         start_session(t);

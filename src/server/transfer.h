@@ -19,6 +19,7 @@ struct transfer {
     bool writing;
     bool opening; /* the file or sink is being opened; no session yet */
     bool private_socket;
+    bool logged; /* its line is written: an upload that dallies */
     enum tftp_mode mode;
     uint16_t request_len;
     const char *path; /* in `bytes`, after the request */

@@ -115,6 +115,16 @@ static void abort_one(struct map_node *node, void *arg)
     transfer_abort(t, "Server is shutting down");
 }
 
+/* A transfer that only waits to repeat its final ACK is over. */
+static void count_running(struct map_node *node, void *arg)
+{
+    const struct transfer *t =
+        container_of(container_of(node, struct xfer, node), struct transfer, x);
+
+    if (t->opening || t->x.session.state != TFTP_STATE_DALLYING)
+        ++*(unsigned *)arg;
+}
+
 static void take_mail(struct worker *w)
 {
     struct settings *s = atomic_exchange(&w->mail, NULL);
@@ -147,7 +157,9 @@ static bool stopping(struct worker *w)
         map_each(&w->peers, abort_one, NULL);
         return true;
     }
-    return w->peers.count == 0;
+    unsigned running = 0;
+    map_each(&w->peers, count_running, &running);
+    return running == 0;
 }
 
 /* ---- The loop ---- */
