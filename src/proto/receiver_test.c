@@ -1,0 +1,347 @@
+/*
+ * The receiver's rules one by one, through a server's write session: what is taken, what is
+ * acknowledged and when.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "proto/session_fixture.h"
+
+#define T0 (5000 * MS)
+
+static struct tftp_session s;
+
+/* A write with this window (0: no options), first answer sent. */
+static void opened(unsigned window)
+{
+    struct fixture_options o = {.blksize = window > 0 ? 512 : 0, .windowsize = window};
+    struct fixture_taken t;
+
+    assert_int_equal(fixture_serve(&s, TFTP_WRQ, &o, 0, NULL, T0), 0);
+    t = fixture_take(&s, T0);
+    assert_int_equal(t.controls, 1);
+    assert_int_equal(t.opcode, window > 0 ? TFTP_OACK : TFTP_ACK);
+    if (window == 0)
+        assert_int_equal(t.arg, 0);
+}
+
+/* DATA `block` arrives, is taken, and is stored if an ACK is due. */
+static void takes(uint64_t block, size_t len, nsec now)
+{
+    struct tftp_in in = fixture_data(&s, block, len, now);
+
+    assert_true(in.accepted);
+    assert_int_equal(in.offset, (block - 1) * 512);
+    assert_int_equal(in.data.n, len);
+    assert_int_equal(in.last, len < 512);
+    if (in.flush)
+        tftp_session_stored(&s, in.offset + len, now);
+}
+
+static void refuses(uint64_t block, size_t len, nsec now)
+{
+    assert_false(fixture_data(&s, block, len, now).accepted);
+}
+
+static void assert_acks(int block, nsec now)
+{
+    struct fixture_taken t = fixture_take(&s, now);
+
+    if (block < 0) {
+        assert_int_equal(t.controls, 0);
+        return;
+    }
+    assert_int_equal(t.controls, 1);
+    assert_int_equal(t.opcode, TFTP_ACK);
+    assert_int_equal(t.arg, block);
+}
+
+/* RFC 1350 section 2: each DATA is acknowledged before the next is sent. */
+static void lockstep(void **state)
+{
+    (void)state;
+    opened(0);
+    takes(1, 512, T0 + MS);
+    assert_acks(1, T0 + MS);
+    takes(2, 512, T0 + 2 * MS);
+    assert_acks(2, T0 + 2 * MS);
+    takes(3, 0, T0 + 3 * MS);
+    assert_int_equal(s.state, TFTP_STATE_PUBLISHING);
+    assert_acks(-1, T0 + 3 * MS); /* not before the file is there */
+    assert_int_equal(tftp_session_deadline(&s), NSEC_NEVER);
+    tftp_session_published(&s, T0 + 4 * MS);
+    assert_acks(3, T0 + 4 * MS);
+    assert_int_equal(s.state, TFTP_STATE_DALLYING);
+    assert_int_equal(s.counts.bytes_acked, 1024);
+    tftp_session_on_timer(&s, tftp_session_deadline(&s));
+    assert_int_equal(s.state, TFTP_STATE_DONE);
+    assert_int_equal(s.outcome, TFTP_OUTCOME_OK);
+}
+
+/* RFC 7440 section 4: an ACK for each window, counted from the ACK before. */
+static void an_ack_for_each_window(void **state)
+{
+    (void)state;
+    opened(4);
+    for (uint64_t block = 1; block <= 12; block++) {
+        takes(block, 512, T0 + block * MS);
+        assert_acks(block % 4 == 0 ? (int)block : -1, T0 + block * MS);
+    }
+    takes(13, 512, T0 + 13 * MS);
+    takes(14, 5, T0 + 14 * MS);
+    tftp_session_published(&s, T0 + 20 * MS);
+    assert_acks(14, T0 + 20 * MS);
+}
+
+/* RFC 7440 section 4: a lost block is reported once, and the window counts from the report. */
+static void a_gap_is_reported_once(void **state)
+{
+    struct tftp_in in;
+
+    (void)state;
+    opened(4);
+    for (uint64_t block = 1; block <= 4; block++)
+        takes(block, 512, T0 + MS);
+    assert_acks(4, T0 + MS);
+    takes(5, 512, T0 + 2 * MS);
+    in = fixture_data(&s, 7, 512, T0 + 2 * MS); /* 6 is lost */
+    assert_false(in.accepted);
+    assert_true(in.flush);
+    assert_acks(-1, T0 + 2 * MS); /* block 5 is not stored yet */
+    tftp_session_stored(&s, 5 * 512, T0 + 3 * MS);
+    assert_acks(5, T0 + 3 * MS);
+    refuses(8, 512, T0 + 3 * MS);
+    assert_acks(-1, T0 + 3 * MS);
+    for (uint64_t block = 6; block <= 9; block++) {
+        assert_acks(-1, T0 + 50 * MS);
+        takes(block, 512, T0 + 50 * MS);
+    }
+    assert_acks(9, T0 + 50 * MS);
+}
+
+/* The block that was sent again is lost again: reported when the sender starts over. */
+static void a_gap_that_stays_is_reported_again(void **state)
+{
+    (void)state;
+    opened(8);
+    takes(1, 512, T0 + MS);
+    tftp_session_stored(&s, 512, T0 + MS);
+    for (uint64_t block = 3; block <= 8; block++)
+        refuses(block, 512, T0 + MS);
+    assert_acks(1, T0 + MS);
+    refuses(3, 512, T0 + 40 * MS);
+    assert_acks(1, T0 + 40 * MS);
+    refuses(4, 512, T0 + 41 * MS);
+    refuses(3, 512, T0 + 41 * MS); /* doubled on the way */
+    assert_acks(-1, T0 + 41 * MS);
+}
+
+static void old_blocks_are_answered_once(void **state)
+{
+    (void)state;
+    opened(4);
+    for (uint64_t block = 1; block <= 4; block++)
+        takes(block, 512, T0 + MS);
+    assert_acks(4, T0 + MS);
+    for (uint64_t block = 1; block <= 4; block++) /* doubled on the way */
+        refuses(block, 512, T0 + 2 * MS);
+    assert_acks(-1, T0 + 2 * MS);
+    for (uint64_t block = 1; block <= 4; block++) /* the ACK was lost */
+        refuses(block, 512, T0 + 90 * MS);
+    assert_acks(4, T0 + 90 * MS);
+    for (uint64_t block = 1; block <= 4; block++) { /* and again */
+        refuses(block, 512, T0 + (190 + block * 30) * MS);
+        assert_acks(block == 1 ? 4 : -1, T0 + (190 + block * 30) * MS);
+    }
+    assert_int_equal(s.counts.duplicates, 12);
+}
+
+static void blocks_out_of_place(void **state)
+{
+    (void)state;
+    opened(0);
+    refuses(0, 512, T0 + 30 * MS);
+    refuses(2, 512, T0 + 30 * MS);
+    assert_acks(-1, T0 + 30 * MS); /* neither can come before block 1 */
+    takes(1, 512, T0 + 60 * MS);
+    assert_acks(1, T0 + 60 * MS);
+    refuses(3, 512, T0 + 61 * MS);
+    assert_acks(1, T0 + 61 * MS);
+    refuses(3, 512, T0 + 62 * MS);
+    refuses(4, 512, T0 + 62 * MS);
+    refuses(40000, 512, T0 + 62 * MS);
+    assert_acks(-1, T0 + 62 * MS);
+    takes(2, 512, T0 + 63 * MS);
+    assert_acks(2, T0 + 63 * MS);
+    assert_int_equal(s.counts.bytes_acked, 1024);
+}
+
+/* RFC 2347, RFC 7440 section 4: the first block of the first window is lost. */
+static void first_block_lost(void **state)
+{
+    (void)state;
+    opened(4);
+    refuses(2, 512, T0 + MS);
+    assert_true(s.proven);
+    assert_acks(0, T0 + MS);
+    takes(1, 512, T0 + 30 * MS);
+    assert_acks(-1, T0 + 30 * MS);
+}
+
+static void too_long_a_block_ends_it(void **state)
+{
+    struct fixture_taken t;
+
+    (void)state;
+    opened(0);
+    takes(1, 512, T0 + MS);
+    assert_acks(1, T0 + MS);
+    refuses(2, 513, T0 + 2 * MS);
+    assert_int_equal(s.state, TFTP_STATE_FAILED);
+    assert_int_equal(s.outcome, TFTP_OUTCOME_ERROR);
+    t = fixture_take(&s, T0 + 2 * MS);
+    assert_int_equal(t.opcode, TFTP_ERROR);
+    assert_int_equal(t.arg, TFTP_ERR_ILLEGAL);
+    refuses(2, 512, T0 + 3 * MS);
+    assert_acks(-1, T0 + 3 * MS);
+}
+
+/* Only what is stored is acknowledged, and while our disk is slow nobody is late. */
+static void acks_wait_for_the_disk(void **state)
+{
+    struct tftp_in in;
+
+    (void)state;
+    opened(2);
+    assert_false(fixture_data(&s, 1, 512, T0 + MS).flush);
+    in = fixture_data(&s, 2, 512, T0 + MS);
+    assert_true(in.flush);
+    assert_int_equal(tftp_session_deadline(&s), NSEC_NEVER);
+    refuses(1, 512, T0 + 500 * MS);
+    refuses(2, 512, T0 + 500 * MS);
+    tftp_session_on_timer(&s, T0 + 900 * NSEC_PER_SEC);
+    assert_acks(-1, T0 + 900 * NSEC_PER_SEC);
+    tftp_session_stored(&s, 1023, T0 + 900 * NSEC_PER_SEC);
+    assert_acks(-1, T0 + 900 * NSEC_PER_SEC);
+    tftp_session_stored(&s, 1024, T0 + 900 * NSEC_PER_SEC);
+    assert_acks(2, T0 + 900 * NSEC_PER_SEC);
+    assert_true(tftp_session_deadline(&s) < T0 + 902 * NSEC_PER_SEC);
+    assert_int_equal(s.state, TFTP_STATE_RECEIVING);
+}
+
+/* RFC 1123 section 4.2.3.2: the timer backs off; at the end the writer is gone. */
+static void silence_ends_it(void **state)
+{
+    nsec now = T0 + MS, last = 0, gap = 0;
+    unsigned tries = 0;
+
+    (void)state;
+    opened(0);
+    takes(1, 512, now);
+    assert_acks(1, now);
+    last = now;
+    for (;;) {
+        now = tftp_session_deadline(&s);
+        tftp_session_on_timer(&s, now);
+        if (tftp_session_ended(&s))
+            break;
+        assert_acks(1, now);
+        if (++tries > 1)
+            assert_true(now - last >= nsec_min(2 * gap, 10 * NSEC_PER_SEC));
+        gap = now - last;
+        last = now;
+    }
+    assert_int_equal(s.outcome, TFTP_OUTCOME_TIMEOUT);
+    assert_in_range(now - T0, 60 * NSEC_PER_SEC, 71 * NSEC_PER_SEC);
+    assert_in_range(tries, 6, 14);
+}
+
+/* The timer tells how far we are when a window stops in the middle. */
+static void half_a_window_is_acknowledged_by_timer(void **state)
+{
+    (void)state;
+    opened(8);
+    takes(1, 512, T0 + MS);
+    takes(2, 512, T0 + MS);
+    tftp_session_stored(&s, 1024, T0 + MS);
+    assert_acks(-1, T0 + MS);
+    tftp_session_on_timer(&s, tftp_session_deadline(&s));
+    assert_acks(2, T0 + 400 * MS);
+    for (uint64_t block = 3; block <= 10; block++)
+        takes(block, 512, T0 + 401 * MS);
+    assert_acks(10, T0 + 401 * MS);
+}
+
+/* RFC 1350 section 6: the final ACK is repeated for a while, the file is not touched again. */
+static void dallying(void **state)
+{
+    unsigned acks = 0;
+
+    (void)state;
+    opened(0);
+    takes(1, 100, T0 + MS);
+    refuses(1, 100, T0 + 500 * MS); /* still publishing: silence */
+    assert_acks(-1, T0 + 500 * MS);
+    tftp_session_published(&s, T0 + 600 * MS);
+    assert_acks(1, T0 + 600 * MS);
+    refuses(1, 100, T0 + 601 * MS); /* crossed our ACK */
+    assert_acks(-1, T0 + 601 * MS);
+    for (nsec t = 700; t < 3500; t += 50) {
+        refuses(1, t % 2 ? 100 : 77, T0 + t * MS);
+        acks += fixture_take(&s, T0 + t * MS).controls;
+    }
+    assert_int_equal(acks, 10);
+    assert_int_equal(tftp_session_deadline(&s), T0 + 3600 * MS);
+    tftp_session_fail(&s, TFTP_ERR_UNDEFINED, "Shutdown", T0 + 3500 * MS);
+    assert_int_equal(s.outcome, TFTP_OUTCOME_OK);
+    assert_acks(-1, T0 + 3500 * MS);
+}
+
+/* Both rollovers, every offset: RFC 1350 has no word for it, so both are offered. */
+static void block_numbers_wrap(void **state)
+{
+    (void)state;
+    for (int rollover = TFTP_ROLLOVER_0; rollover <= TFTP_ROLLOVER_1; rollover++) {
+        struct fixture_options o = {.blksize = 8, .windowsize = 16, .rollover = rollover};
+        nsec now = T0;
+
+        fixture_serve(&s, TFTP_WRQ, &o, 0, NULL, now);
+        fixture_take(&s, now);
+        for (uint64_t block = 1; block <= 140000; block++) {
+            uint16_t wire = tftp_block_wire(block, (enum tftp_rollover)rollover);
+            struct tftp_in in = fixture_data(&s, wire, 8, ++now);
+
+            assert_true(in.accepted);
+            assert_int_equal(in.offset, (block - 1) * 8);
+            if (in.flush)
+                tftp_session_stored(&s, block * 8, now);
+            if (block % 16 == 0)
+                assert_acks(wire, now);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lockstep),
+        cmocka_unit_test(an_ack_for_each_window),
+        cmocka_unit_test(a_gap_is_reported_once),
+        cmocka_unit_test(a_gap_that_stays_is_reported_again),
+        cmocka_unit_test(old_blocks_are_answered_once),
+        cmocka_unit_test(blocks_out_of_place),
+        cmocka_unit_test(first_block_lost),
+        cmocka_unit_test(too_long_a_block_ends_it),
+        cmocka_unit_test(acks_wait_for_the_disk),
+        cmocka_unit_test(silence_ends_it),
+        cmocka_unit_test(half_a_window_is_acknowledged_by_timer),
+        cmocka_unit_test(dallying),
+        cmocka_unit_test(block_numbers_wrap),
+    };
+
+    return cmocka_run_group_tests_name("receiver", tests, NULL, NULL);
+}
