@@ -37,18 +37,25 @@ struct store_config {
     unsigned files_max;       /* open files at most (readers and idle ones) */
     bool advise;              /* posix_fadvise hints */
     /* Uploads */
-    uint64_t upload_max_bytes; /* one file */
-    uint64_t free_space_min;   /* bytes that must stay free on the file system */
-    bool durable;              /* fsync file and directory before the final ACK */
-    mode_t upload_mode;        /* of published files */
+    uint64_t upload_max_bytes;  /* one file */
+    uint64_t free_space_min;    /* bytes that must stay free on the file system */
+    bool durable;               /* fsync file and directory before the final ACK */
+    mode_t upload_mode;         /* of published files; never more than 0666 of it */
+    size_t upload_buffer_bytes; /* bytes of one upload between wire and disk; 0: 64 KiB */
 };
 
 /* NULL and errno. `io` must outlive the store. */
 struct store *store_new(struct file_io *io, const struct store_config *config);
 /* All readers and sinks must be closed; waits for nothing: store_idle() first. */
 void store_free(struct store *s);
-/* No operation of the store is in flight. */
+/* No operation of the store is in flight and no call is owed. */
 bool store_idle(const struct store *s);
+/* Forgets the cached files that nobody reads; their descriptors are closed by the backend. */
+void store_trim(struct store *s);
+/* All the memory a store of that configuration can come to hold, in bytes. */
+size_t store_memory_max(const struct store_config *config);
+/* The region of all chunks, for file_io_register_buffers(). */
+void *store_region(const struct store *s, size_t *ret_bytes);
 
 /* ---- Reading ---- */
 
@@ -58,15 +65,27 @@ struct store_wait {
     struct list link; /* the store's */
 };
 
+/* A place in one of the store's queues: for buffers, or for a call that is owed. Private. */
+struct store_turn {
+    struct list link;
+    unsigned (*need)(struct store *s, struct store_turn *turn); /* chunks, to be served */
+    void (*run)(struct store *s, struct store_turn *turn);
+};
+
 /*
  * One transfer's view of a file. Opening is asynchronous: ready() is called when `result` is
  * set: 0 (then `size` is the size at open, and stays what this reader delivers), or -errno:
  * ENOENT, ENOTDIR, EACCES, EISDIR, ELOOP, EXDEV, ENXIO (not a regular file), EMFILE, ENOMEM
- * (too many open files), EIO...  ready() is never called from inside store_open().
+ * (too many open files), EIO...  ready() is never called from inside a store_ function.
  *
- * The file is pinned by identity: a file replaced later does not change what this reader gets;
- * one changed in place (size shrunk, or mtime/size differ from the open) gives -ESTALE from
- * store_read() rather than a mixture.
+ * The file is pinned by identity: a file replaced or unlinked later does not change what this
+ * reader gets. One changed in place gives -ESTALE from store_read() rather than a mixture:
+ * after every read of a chunk the file is looked at again, and the chunk is shown only when
+ * the modification time and size are those of the open. One exception: a file that has become
+ * longer is taken as appended to, and its first `size` bytes are delivered; from outside,
+ * appending cannot be told from rewriting and appending at once. A write within the same tick
+ * of the file system's clock as the one seen at the open, and one through a shared mapping
+ * before the kernel has marked it, go unseen.
  */
 struct store_reader {
     struct store_file *file;
@@ -77,6 +96,17 @@ struct store_reader {
     uint64_t position;      /* last offset asked for: drives read-ahead and drop-behind */
     bool opening;
     bool waiting; /* ready() is owed */
+
+    /* The store's own from here on. */
+    bool started;             /* has read */
+    uint8_t ahead;            /* chunks read ahead at present */
+    int error;                /* what store_read() answers from now on */
+    struct store_chunk *hint; /* where the last read began */
+    uint64_t index;           /* of that chunk */
+    uint64_t first, end;      /* chunks wanted while waiting */
+    bool claimed;             /* has a reference on each of [first, end) */
+    struct store_turn turn;
+    struct list starved; /* store_file.starved, while waiting for buffers */
 };
 
 /* `path` is relative to the root, already checked by policy; copied. r->wait.ready must be set. */
@@ -92,12 +122,14 @@ struct store_slice {
 };
 
 /*
- * The bytes of [offset, offset + len) as far as they are in memory, from `offset` on, as at most
- * `max` slices, each with a reference that the caller returns with store_release().
+ * The bytes of [offset, offset + len), cut at `size`, as far as they are in memory, from `offset`
+ * on, as at most `max` slices, each with a reference that the caller returns with store_release().
  * Returns the number of slices; when that covers less than asked, what is missing is being read
  * and ready() will be called once for it (when more is there, or an error).  0: nothing yet.
  * -ESTALE, -EIO, ...: the file cannot be delivered.
- * Also moves the reader's position and starts read-ahead.
+ * Also moves the reader's position and starts read-ahead. A later call replaces the wish of an
+ * earlier one; while a reader waits, and until it reads again, the chunks it asked for stay in
+ * memory, so ready() should be answered by a read. Errors are final for this reader.
  */
 int store_read(struct store *s, struct store_reader *r, uint64_t offset, uint64_t len,
                struct store_slice *slices, unsigned max);
@@ -120,7 +152,10 @@ enum store_sink_state {
  * One upload: staged where no name leads to it (O_TMPFILE, else a hidden name that is swept at
  * start), published whole. Opening checks policy of existence, room for `size_hint`, and
  * preallocates. changed() is called on each step: open done, bytes written, published, failed.
- * It is never called from inside a store_sink_ function.
+ * It is never called from inside a store_ function.
+ *
+ * A target that is no regular file is refused, a symbolic link too (ELOOP). Free space is
+ * looked at again every few MiB. Closed while PUBLISHING, an upload may still appear, whole.
  */
 struct store_sink {
     enum store_sink_state state;
@@ -129,7 +164,9 @@ struct store_sink {
     uint64_t stored;   /* bytes written to the file */
     void (*changed)(struct store_sink *sink);
     void *owner;
-    struct store_sink_work *work; /* the store's */
+    struct store_sink_work *work; /* the store's; so are the rest */
+    struct store_turn turn;
+    int owed; /* error that is about to be told */
 };
 
 #define STORE_SIZE_UNKNOWN UINT64_MAX
@@ -140,7 +177,8 @@ void store_sink_open(struct store *s, struct store_sink *sink, const char *path,
                      bool create, uint64_t size_hint);
 /* Room for at least this many more bytes now; 0 while buffers are all waiting for the disk. */
 size_t store_sink_room(const struct store_sink *sink);
-/* Takes n <= room bytes. */
+/* Takes n <= room bytes; none, and changed() tells of the failure, where they would make the file
+ * larger than upload_max_bytes. Without effect unless OPEN. */
 void store_sink_write(struct store_sink *sink, const void *p, size_t n);
 /* Hands what is buffered to the disk; changed() tells when `stored` has moved. */
 void store_sink_flush(struct store_sink *sink);
@@ -163,7 +201,8 @@ struct store_stats {
     uint64_t stale;          /* transfers ended because their file changed */
     uint64_t out_of_buffers; /* times somebody had to wait for a chunk */
     uint64_t published, upload_failed;
-    uint32_t files_open, chunks_total, chunks_used;
+    uint32_t files_open, chunks_total;
+    uint32_t chunks_used; /* held, or with content */
 };
 const struct store_stats *store_stats(const struct store *s);
 
