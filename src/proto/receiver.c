@@ -29,12 +29,14 @@ static void want_ack(struct tftp_receiver *x)
 
 /*
  * A peer repeats when it has waited in vain. What comes again just after it came, or just after
- * our ACK, was doubled on the way; to answer that would double the packets of a peer that
- * answers every ACK.
+ * an ACK that said all there is to say, was doubled on the way; to answer that would double
+ * the packets of a peer that answers every ACK.
  */
 static bool doubled_on_the_way(const struct tftp_receiver *x, const struct tftp_flow *f, nsec now)
 {
-    return now < MAX(x->ack_at, x->waiting_since) + f->manners->resend_hold;
+    nsec said = x->acked == x->expected - 1 ? x->ack_at : 0;
+
+    return now < MAX(said, x->waiting_since) + f->manners->resend_hold;
 }
 
 static void take(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t len, nsec now)

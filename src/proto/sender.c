@@ -137,8 +137,9 @@ static void on_gap_hint(struct tftp_sender *x, const struct tftp_flow *f, nsec n
     if (now < sent + f->rto->srtt / 2)
         return;
     if (x->gap_base == x->base) {
-        /* Lost again: what follows it would be lost labour until the timer repairs it. */
-        x->held = x->held || tftp_burst_lossy(&x->burst);
+        /* Lost again: what follows it would be lost labour until the timer repairs it. After
+         * that it may be a peer that repeats its last ACK, whatever it has. */
+        x->held = x->held || (x->tries == 0 && tftp_burst_lossy(&x->burst));
         return;
     }
     x->gap_base = x->base;
