@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { CHUNK_BYTES_MIN = 4096, CHUNKS_MIN = 2 };
+enum { CHUNK_BYTES_MIN = 4096, CHUNKS_MIN = 4 };
 
 int pool_init(struct bufpool *pool, size_t chunk_bytes, size_t cache_bytes)
 {

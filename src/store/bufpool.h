@@ -60,7 +60,7 @@ struct bufpool {
     struct list waiters; /* store_turn.link */
 };
 
-/* -ENOMEM, -EINVAL (chunk size no power of two below 4096, or no room for two chunks). */
+/* -ENOMEM, -EINVAL (chunk size no power of two below 4096, or no room for four chunks). */
 MUST_CHECK int pool_init(struct bufpool *pool, size_t chunk_bytes, size_t cache_bytes);
 void pool_fini(struct bufpool *pool);
 

@@ -14,7 +14,8 @@
 
 #include "store/internal.h"
 
-/* Chunks of one wish at most; also no more than a quarter of the pool. */
+/* Chunks of one wish at most; also no more than half of the pool: the half that is never the
+ * sinks'. */
 enum { SPAN_MAX = 64 };
 
 struct chunk_key {
@@ -410,8 +411,9 @@ static int read_slow(struct store *s, struct store_reader *r, uint64_t offset, u
 {
     struct store_file *f = r->file;
     uint64_t first = offset >> s->pool.shift;
-    uint64_t end = ((offset + len - 1) >> s->pool.shift) + 1;
-    end = MIN(end, first + MAX(1U, MIN(MIN(max, (unsigned)SPAN_MAX), s->pool.total / 4)));
+    uint64_t asked_end = ((offset + len - 1) >> s->pool.shift) + 1;
+    uint64_t share_end = MIN(asked_end, first + MIN((unsigned)SPAN_MAX, s->pool.total / 2));
+    uint64_t end = MIN(share_end, first + max);
     uint64_t claim_first = r->first, claim_end = r->claimed ? r->end : r->first;
     bool moved = !r->started || first != r->index;
     uint64_t i = first;
@@ -450,6 +452,10 @@ static int read_slow(struct store *s, struct store_reader *r, uint64_t offset, u
     } else {
         list_del(&r->turn.link);
         list_del(&r->starved);
+        if (end == share_end && share_end < asked_end) {
+            r->waiting = true;
+            reader_wake(s, r); /* the rest is for its next call */
+        }
     }
     span_unclaim(s, f, claim_first, claim_end);
     if (moved || i < end)

@@ -32,7 +32,7 @@ struct store_config {
     enum store_symlinks symlinks;
     bool world_readable_only; /* files without the o+r bit are refused as EACCES */
     size_t chunk_bytes;       /* power of two, >= 4096 */
-    size_t cache_bytes;       /* all chunks of this worker together */
+    size_t cache_bytes;       /* all chunks of this worker together; at least four */
     unsigned read_ahead;      /* chunks requested ahead of a reader at most */
     unsigned files_max;       /* open files at most (readers and idle ones) */
     bool advise;              /* posix_fadvise hints */
@@ -123,13 +123,15 @@ struct store_slice {
 
 /*
  * The bytes of [offset, offset + len), cut at `size`, as far as they are in memory, from `offset`
- * on, as at most `max` slices, each with a reference that the caller returns with store_release().
- * Returns the number of slices; when that covers less than asked, what is missing is being read
- * and ready() will be called once for it (when more is there, or an error).  0: nothing yet.
- * -ESTALE, -EIO, ...: the file cannot be delivered.
- * Also moves the reader's position and starts read-ahead. A later call replaces the wish of an
- * earlier one; while a reader waits, and until it reads again, the chunks it asked for stay in
- * memory, so ready() should be answered by a read. Errors are final for this reader.
+ * on, as at most `max` slices, each with a reference that the caller returns with
+ * store_release(). Returns the number of slices, or -ESTALE, -EIO, ...: the file cannot be
+ * delivered; errors are final for this reader.
+ * When fewer bytes than asked came, and not because of `max`, ready() will be called once: when
+ * more is there, or an error. What is missing is being read meanwhile, up to half of all
+ * chunks for one call; so the bytes a caller needs together must fit into half less one chunk.
+ * A later call replaces the wish of an earlier one. While a reader waits, and from ready() until
+ * it reads again, the chunks it asked for stay in memory: ready() should be answered by a read.
+ * Also moves the reader's position and starts read-ahead.
  */
 int store_read(struct store *s, struct store_reader *r, uint64_t offset, uint64_t len,
                struct store_slice *slices, unsigned max);
