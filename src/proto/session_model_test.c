@@ -91,7 +91,7 @@ static void client_unexpected(struct model *m, uint64_t block)
     case MODEL_UBOOT_DEAF:
         if (old)
             return;
-        /* fall through */
+        __attribute__((fallthrough));
     case MODEL_UBOOT:
         if (m->nacked == m->have + 1)
             return;
