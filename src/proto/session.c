@@ -453,10 +453,7 @@ void tftp_session_set_size(struct tftp_session *s, uint64_t size)
     struct tftp_flow f = tftp_session_flow(s);
 
     assert(s->sending);
-    if (s->state != TFTP_STATE_REQUESTING)
-        tftp_sender_set_size(&s->sender, &f, size);
-    else
-        s->sender.size = size; /* blocks are counted once their length is agreed on */
+    tftp_sender_set_size(&s->sender, &f, size);
 }
 
 void tftp_session_stored(struct tftp_session *s, uint64_t offset, nsec now)

@@ -75,7 +75,8 @@ struct tftp_out {
 struct tftp_in {
     bool accepted;    /* a DATA block in order: store it */
     bool last;        /* it was the last one */
-    bool flush;       /* an ACK is due: write what is buffered and call tftp_session_stored() */
+    bool flush;       /* an ACK is due: write what is buffered and call tftp_session_stored(); also
+                         without `accepted`, when a gap or a repetition wants an early ACK */
     struct view data; /* its payload, inside the datagram */
     uint64_t offset;
 };
@@ -140,7 +141,8 @@ void tftp_session_on_packet(struct tftp_session *s, struct view datagram, nsec n
  * packet goes out again if the peer is unproven and within its budget; else nothing. */
 void tftp_session_on_repeat(struct tftp_session *s, size_t request_len, nsec now);
 
-/* The network said that the peer's port or host is unreachable. */
+/* The network said that the peer's port or host is unreachable: CLOSED, but OK when only the
+ * ACK of the last block was missing (the client had gone) or while dallying. */
 void tftp_session_on_unreachable(struct tftp_session *s, nsec now);
 
 void tftp_session_on_timer(struct tftp_session *s, nsec now);

@@ -499,6 +499,18 @@ static void client_is_not_sure_of_an_unconfirmed_upload(void **state)
     assert_int_equal(s.outcome, TFTP_OUTCOME_TIMEOUT);
 }
 
+/* The size of an upload may become known before the server answers. */
+static void size_known_while_asking(void **state)
+{
+    (void)state;
+    asked(TFTP_WRQ, &plain, TFTP_SIZE_UNKNOWN);
+    tftp_session_set_size(&s, 100);
+    fixture_ack(&s, 0, T0 + MS);
+    assert_int_equal(fixture_take(&s, T0 + MS).bytes, 100);
+    fixture_ack(&s, 1, T0 + 2 * MS);
+    assert_int_equal(s.outcome, TFTP_OUTCOME_OK);
+}
+
 static void too_long_a_request(void **state)
 {
     struct fixture_request q;
@@ -544,6 +556,7 @@ int main(void)
         cmocka_unit_test(client_refuses_the_wrong_answer),
         cmocka_unit_test(client_is_refused),
         cmocka_unit_test(client_is_not_sure_of_an_unconfirmed_upload),
+        cmocka_unit_test(size_known_while_asking),
         cmocka_unit_test(too_long_a_request),
         cmocka_unit_test(names_and_size),
     };
