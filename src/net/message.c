@@ -52,7 +52,7 @@ size_t net_control_build(union net_control *c, const struct net_sock *sock, cons
 {
     size_t used = 0;
 
-    if (tx->local.family != 0)
+    if (tx->local.family != 0 && sock->wildcard)
         used = put_source(c, sock, tx);
     if (train)
         used = put_control(c, used, IPPROTO_UDP, UDP_SEGMENT, &tx->segment, sizeof(tx->segment));

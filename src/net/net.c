@@ -30,6 +30,16 @@ static void net_destroy(struct net *n)
     free(n);
 }
 
+/* What callbacks queued after the last flush goes out before the loop sleeps. */
+static nsec before_wait(void *arg, nsec now)
+{
+    struct net *n = arg;
+
+    (void)now;
+    net_flush(n);
+    return net_pending(n) ? 0 : NSEC_NEVER;
+}
+
 struct net *net_new(const struct net_ops *ops, struct loop *loop, const struct net_config *config)
 {
     struct net *n = calloc(1, sizeof(*n));
@@ -51,7 +61,12 @@ struct net *net_new(const struct net_ops *ops, struct loop *loop, const struct n
     if (r == 0)
         r = net_send_init(n);
     if (r == 0)
+        r = loop_before_wait(loop, before_wait, n);
+    if (r == 0) {
         r = ops->init(n);
+        if (r < 0)
+            loop_before_wait_remove(loop, before_wait, n);
+    }
     if (r < 0) {
         net_destroy(n);
         errno = -r;
@@ -84,6 +99,7 @@ void net_free(struct net *n)
 
     if (!n)
         return;
+    loop_before_wait_remove(n->loop, before_wait, n);
     n->batch_open = false;
     while ((first = n->sockets.next) != &n->sockets)
         net_close_socket(n, container_of(first, struct net_socket, link));
@@ -131,6 +147,7 @@ static int socket_add(struct net *n, int fd, int family, void *owner, struct net
     list_init(&sock->pub.link);
 
     r = getsockname(fd, &sa.sa, &len) < 0 ? -errno : addr_from_sock(&sock->pub.local, &sa);
+    sock->wildcard = addr_is_unspecified(&sock->pub.local);
     if (r == 0)
         r = n->ops->add(n, &sock->pub);
     if (r < 0) {

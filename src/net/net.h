@@ -130,9 +130,13 @@ struct net_ops {
 extern const struct net_ops net_mmsg_ops;
 extern const struct net_ops net_uring_ops;
 
-/* NULL and errno. ENOSYS/EOPNOTSUPP from the io_uring engine: use mmsg instead. */
+/*
+ * NULL and errno. ENOSYS/EOPNOTSUPP from the io_uring engine: use mmsg instead. The loop must
+ * outlive it. Each loop_wait() flushes first, and does not sleep while net_pending().
+ */
 struct net *net_new(const struct net_ops *ops, struct loop *loop, const struct net_config *config);
 void net_free(struct net *n);
+/* Of the engine at work: one whose ring broke goes on as mmsg. */
 const char *net_name(const struct net *n);
 void net_on_unreachable(struct net *n, net_unreachable_fn *fn, void *arg);
 

@@ -36,8 +36,15 @@ struct net_sock {
     int family;             /* of the descriptor; AF_INET6 may be dual-stack when adopted */
     bool blocked;           /* the send buffer is full: nothing is tried until it is writable */
     bool closing;
+    bool wildcard;         /* not bound to one address, which would be the source anyway */
     unsigned busy;         /* kernel operations and received buffers that name this socket */
     unsigned gso_refusals; /* in a row */
+    /* In the loop: for all events on mmsg, for writability while blocked on io_uring. */
+    struct loop_watch watch;
+    bool watched;
+    /* The mmsg engine's */
+    struct list ready_link;
+    bool error; /* the error queue is not empty */
 };
 
 struct net_batch;

@@ -12,14 +12,6 @@
 
 #include "net/net_impl.h"
 
-struct mmsg_sock {
-    struct net_sock *sock;
-    struct loop_watch watch;
-    struct list ready_link;
-    bool watched; /* the loop has `watch`; false only after it refused it */
-    bool error;   /* the error queue is not empty */
-};
-
 struct mmsg {
     struct list ready;
     unsigned pass; /* datagrams since the last empty net_recv() */
@@ -75,46 +67,42 @@ static void mmsg_fini(struct net *n)
 
 static void on_ready(struct loop_watch *w, uint32_t events)
 {
-    struct mmsg_sock *ms = w->owner;
-    struct mmsg *m = ms->sock->net->engine;
+    struct net_sock *sock = w->owner;
+    struct mmsg *m = sock->net->engine;
 
     if (events & EPOLLOUT)
-        ms->sock->blocked = false;
+        sock->blocked = false;
     if (events & (EPOLLERR | EPOLLHUP))
-        ms->error = true;
-    if ((events & ~(uint32_t)EPOLLOUT) && list_empty(&ms->ready_link))
-        list_push_back(&m->ready, &ms->ready_link);
+        sock->error = true;
+    if ((events & ~(uint32_t)EPOLLOUT) && list_empty(&sock->ready_link))
+        list_push_back(&m->ready, &sock->ready_link);
 }
 
 static int mmsg_add(struct net *n, struct net_socket *s)
 {
-    struct mmsg_sock *ms = calloc(1, sizeof(*ms));
+    struct net_sock *sock = net_sock_of(s);
 
-    if (!ms)
-        return -ENOMEM;
-    s->engine = ms;
-    ms->sock = net_sock_of(s);
-    list_init(&ms->ready_link);
-    ms->watch = (struct loop_watch){
+    list_init(&sock->ready_link);
+    sock->watch = (struct loop_watch){
         .fd = s->fd,
         .events = EPOLLIN,
         .ready = on_ready,
-        .owner = ms,
+        .owner = sock,
     };
-    int r = loop_watch(n->loop, &ms->watch);
-    ms->watched = r == 0;
+    int r = loop_watch(n->loop, &sock->watch);
+    sock->watched = r == 0;
     return r;
 }
 
 static void mmsg_remove(struct net *n, struct net_socket *s)
 {
-    struct mmsg_sock *ms = s->engine;
+    struct net_sock *sock = net_sock_of(s);
 
-    net_send_last(n, ms->sock);
-    list_del(&ms->ready_link);
-    if (ms->watched)
-        loop_unwatch(n->loop, &ms->watch);
-    ms->watched = false;
+    net_send_last(n, sock);
+    list_del(&sock->ready_link);
+    if (sock->watched)
+        loop_unwatch(n->loop, &sock->watch);
+    sock->watched = false;
 }
 
 /* Only the slots the last call filled have lengths that differ from these. */
@@ -149,28 +137,28 @@ static bool take_datagram(struct net *n, struct net_sock *sock, unsigned slot, s
 }
 
 /* One system call on one socket into the slots from m->used on. Returns how many rx were filled. */
-static unsigned read_socket(struct net *n, struct mmsg_sock *ms, struct net_rx *rx, unsigned want)
+static unsigned read_socket(struct net *n, struct net_sock *sock, struct net_rx *rx, unsigned want)
 {
     struct mmsg *m = n->engine;
     unsigned got = 0;
 
     n->stats.rx_calls++;
-    int r = recvmmsg(ms->sock->pub.fd, &m->msgs[m->used], want, MSG_DONTWAIT, NULL);
+    int r = recvmmsg(sock->pub.fd, &m->msgs[m->used], want, MSG_DONTWAIT, NULL);
     if (r < 0) {
         if (errno == EINTR)
             return 0;
         /* Anything but "empty" is an ICMP error, to be found in the error queue. */
-        ms->error = errno != EAGAIN;
-        if (!ms->error)
-            list_del(&ms->ready_link);
+        sock->error = errno != EAGAIN;
+        if (!sock->error)
+            list_del(&sock->ready_link);
         return 0;
     }
     for (unsigned i = 0; i < (unsigned)r; i++)
-        got += take_datagram(n, ms->sock, m->used + i, &rx[got]);
+        got += take_datagram(n, sock, m->used + i, &rx[got]);
     m->used += (unsigned)r;
-    list_del(&ms->ready_link);
+    list_del(&sock->ready_link);
     if ((unsigned)r == want)
-        list_push_back(&m->ready, &ms->ready_link);
+        list_push_back(&m->ready, &sock->ready_link);
     return got;
 }
 
@@ -182,34 +170,34 @@ static unsigned mmsg_recv(struct net *n, struct net_rx *rx, unsigned max)
     reset_slots(m);
     while (!list_empty(&m->ready) && m->used < max && m->pass < NET_PASS_DATAGRAMS &&
            calls++ < 2 * NET_BATCH) {
-        struct mmsg_sock *ms = container_of(m->ready.next, struct mmsg_sock, ready_link);
+        struct net_sock *sock = container_of(m->ready.next, struct net_sock, ready_link);
 
-        if (ms->error) {
+        if (sock->error) {
             /* May close this socket or any other: look at the list afresh. */
-            ms->error = false;
-            net_errors_drain(n, ms->sock);
+            sock->error = false;
+            net_errors_drain(n, sock);
             continue;
         }
-        got += read_socket(n, ms, &rx[got], MIN(max - m->used, n->config.batch));
+        got += read_socket(n, sock, &rx[got], MIN(max - m->used, n->config.batch));
     }
     m->pass = got > 0 ? m->pass + got : 0;
     return got;
 }
 
 /* Asks the loop for writability exactly while the socket is blocked. */
-static void update_watch(struct net *n, struct mmsg_sock *ms)
+static void update_watch(struct net *n, struct net_sock *sock)
 {
-    uint32_t events = ms->sock->blocked ? EPOLLIN | EPOLLOUT : EPOLLIN;
+    uint32_t events = sock->blocked ? EPOLLIN | EPOLLOUT : EPOLLIN;
 
-    if (ms->watched && ms->watch.events == events)
+    if (sock->watched && sock->watch.events == events)
         return;
-    if (ms->watched)
-        loop_unwatch(n->loop, &ms->watch);
-    ms->watch.events = events;
-    ms->watched = loop_watch(n->loop, &ms->watch) == 0;
-    if (!ms->watched) {
+    if (sock->watched)
+        loop_unwatch(n->loop, &sock->watch);
+    sock->watch.events = events;
+    sock->watched = loop_watch(n->loop, &sock->watch) == 0;
+    if (!sock->watched) {
         /* Out of memory: the socket must not be forgotten. */
-        net_want_flush(n, ms->sock);
+        net_want_flush(n, sock);
         n->flush_more = true;
     }
 }
@@ -226,7 +214,7 @@ static void mmsg_flush(struct net *n)
         net_send(n, sock);
         if (sock->closing)
             continue;
-        update_watch(n, sock->pub.engine);
+        update_watch(n, sock);
         if (!list_empty(&sock->txq))
             net_want_flush(n, sock);
     }

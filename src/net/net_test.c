@@ -199,6 +199,24 @@ static void test_many_out(void **state)
     rig_stop(&r);
 }
 
+/* What is queued goes out with the next wait, flushed or not. */
+static void test_wait_flushes(void **state)
+{
+    (void)state;
+    struct rig r;
+    char buf[8];
+
+    START(&r, NULL);
+    struct net_socket *s = rig_open(&r, "127.0.0.1:0");
+    int peer = peer_open("127.0.0.1");
+    struct addr to = peer_addr(peer);
+    rig_send(&r, s, &to, "x", 1);
+    (void)loop_wait(r.loop, 0);
+    assert_int_equal(peer_recv(peer, buf, sizeof(buf), NULL), 1);
+    close(peer);
+    rig_stop(&r);
+}
+
 static void test_truncation(void **state)
 {
     (void)state;
@@ -412,6 +430,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_many_in),
         cmocka_unit_test(test_few_buffers),
         cmocka_unit_test(test_many_out),
+        cmocka_unit_test(test_wait_flushes),
         cmocka_unit_test(test_truncation),
         cmocka_unit_test(test_large_in),
         cmocka_unit_test(test_empty_datagrams),

@@ -51,14 +51,46 @@ static int uring_init(struct net *n)
     return 0;
 }
 
-static bool all_released(const struct net *n)
+static bool none_busy(const struct list *sockets)
 {
     struct list *pos;
 
-    list_for_each (pos, &n->dead)
+    list_for_each (pos, sockets)
         if (container_of(pos, struct net_sock, pub.link)->busy > 0)
             return false;
     return true;
+}
+
+static void uring_destroy(struct uring *u, bool orphans)
+{
+    uring_recv_fini(u, orphans);
+    uring_send_fini(u);
+    free(u);
+}
+
+/*
+ * A broken ring may never give its receives back: their memory is left to them. True when there
+ * are such.
+ */
+static bool orphan_receives(struct list *sockets)
+{
+    struct list *pos;
+    bool any = false;
+
+    list_for_each (pos, sockets) {
+        struct net_sock *sock = container_of(pos, struct net_sock, pub.link);
+        struct uring_sock *us = sock->pub.engine;
+
+        if (!us || !us->armed)
+            continue;
+        list_del(&us->rearm_link);
+        list_del(&us->error_link);
+        us->orphaned = true;
+        sock->pub.engine = NULL;
+        uring_drop_busy(sock);
+        any = true;
+    }
+    return any;
 }
 
 /* All sockets are closed by now: waits until the kernel has let go of them. */
@@ -66,24 +98,62 @@ static void uring_fini(struct net *n)
 {
     struct uring *u = n->engine;
     nsec now = loop_clock(), give_up = now + FINI_PATIENCE;
+    bool orphans = false;
 
     n->depth++;
     for (unsigned i = u->filled_head; i != u->filled_tail; i++)
         uring_drop_busy(u->filled[i & (u->slot_count - 1)].sock);
     u->filled_head = u->filled_tail;
-    while (!all_released(n) && now < give_up) {
+    while (!none_busy(&n->dead) && now < give_up) {
         uring_recv_arm(u);
         (void)ring_wait(u->ring, now + NSEC_PER_MSEC, now);
         (void)ring_reap(u->ring);
         (void)ring_deliver(u->ring, UINT32_MAX);
+        if (ring_error(u->ring))
+            orphans |= orphan_receives(&n->dead);
         now = loop_clock();
     }
     n->depth--;
-    if (!all_released(n))
-        return; /* the kernel may still write there */
-    uring_recv_fini(u);
-    uring_send_fini(u);
-    free(u);
+    if (none_busy(&n->dead))
+        uring_destroy(u, orphans);
+}
+
+static void hand_over_socket(struct net *n, struct net_sock *sock)
+{
+    struct uring_sock *us = sock->pub.engine;
+
+    if (sock->watched)
+        loop_unwatch(n->loop, &sock->watch);
+    free(us);
+    sock->pub.engine = NULL;
+    sock->blocked = false;
+    /* A refused watch is asked for again by each flush. */
+    if (n->ops->add(n, &sock->pub) < 0 || !list_empty(&sock->txq)) {
+        net_want_flush(n, sock);
+        n->flush_more = true;
+    }
+}
+
+bool uring_hand_over(struct net *n)
+{
+    struct uring *u = n->engine;
+    struct list *pos;
+
+    if (!ring_error(u->ring))
+        return false;
+    if (u->sending > 0 || u->batch_count > 0 || u->filled_head != u->filled_tail)
+        return false;
+    if (net_mmsg_ops.init(n) < 0)
+        return false; /* for want of memory: next time */
+    list_for_each (pos, &n->sockets)
+        uring_merge_again(container_of(pos, struct net_sock, pub.link));
+    bool orphans = orphan_receives(&n->sockets);
+    orphans |= orphan_receives(&n->dead);
+    n->ops = &net_mmsg_ops;
+    list_for_each (pos, &n->sockets)
+        hand_over_socket(n, container_of(pos, struct net_sock, pub.link));
+    uring_destroy(u, orphans);
+    return true;
 }
 
 static int uring_add(struct net *n, struct net_socket *s)
@@ -98,11 +168,11 @@ static int uring_add(struct net *n, struct net_socket *s)
     s->engine = us;
     us->sock = net_sock_of(s);
     us->recv.complete = uring_recv_complete;
-    us->out = (struct loop_watch){
+    us->sock->watch = (struct loop_watch){
         .fd = s->fd,
         .events = EPOLLOUT,
         .ready = uring_send_writable,
-        .owner = us,
+        .owner = us->sock,
     };
     list_init(&us->rearm_link);
     list_init(&us->error_link);
@@ -118,9 +188,9 @@ static void uring_remove(struct net *n, struct net_socket *s)
     struct uring_sock *us = s->engine;
 
     uring_send_last(n, us->sock);
-    if (us->watching)
-        loop_unwatch(n->loop, &us->out);
-    us->watching = false;
+    if (us->sock->watched)
+        loop_unwatch(n->loop, &us->sock->watch);
+    us->sock->watched = false;
     list_del(&us->error_link);
     list_del(&us->rearm_link);
     if (us->armed && !us->cancelled) {

@@ -33,11 +33,10 @@ struct uring_sock {
     struct ring_op recv;
     bool armed;             /* the multishot receive is with the kernel */
     bool cancelled;         /* and has been told to end */
+    bool orphaned;          /* left with a broken ring; `sock` is no longer valid */
     struct list rearm_link; /* in rearm, starved or cancel */
     struct list error_link; /* in errors */
     struct list again;      /* net_tx the kernel had no room for: go before the txq */
-    struct loop_watch out;  /* writability, while the socket is blocked */
-    bool watching;
 };
 
 struct uring {
@@ -69,7 +68,8 @@ struct uring {
 
 /* uring_recv.c */
 MUST_CHECK int uring_recv_init(struct uring *u);
-void uring_recv_fini(struct uring *u);
+/* `orphans`: the kernel may still write into the buffers, which are left to it. */
+void uring_recv_fini(struct uring *u, bool orphans);
 void uring_recv_complete(struct ring_op *op, int res, uint32_t flags);
 /* Submits receives and cancellations that are due, as far as the ring has room. */
 void uring_recv_arm(struct uring *u);
@@ -82,9 +82,16 @@ void uring_send_fini(struct uring *u);
 void uring_send_writable(struct loop_watch *w, uint32_t events);
 /* What is queued on a socket that closes, past the ring. */
 void uring_send_last(struct net *n, struct net_sock *sock);
+/* What is to be tried again, before what was queued later. */
+void uring_merge_again(struct net_sock *sock);
 void uring_flush(struct net *n);
 
-/* net_uring.c: one kernel operation or filled buffer less names the socket. */
+/*
+ * net_uring.c: once the ring is broken and its sends are accounted for, the mmsg engine takes
+ * the sockets over; false until then, and when there is no need.
+ */
+bool uring_hand_over(struct net *n);
+/* One kernel operation or filled buffer less names the socket. */
 void uring_drop_busy(struct net_sock *sock);
 
 #endif

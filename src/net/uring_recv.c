@@ -92,7 +92,7 @@ int uring_recv_init(struct uring *u)
     u->slots = reserve(u->slots_bytes);
     u->buffers = reserve(u->buffers_bytes);
     if (!u->filled || !u->slots || !u->buffers) {
-        uring_recv_fini(u);
+        uring_recv_fini(u, false);
         return -ENOMEM;
     }
     (void)madvise(u->slots, u->slots_bytes, MADV_NOHUGEPAGE);
@@ -100,7 +100,7 @@ int uring_recv_init(struct uring *u)
     int r = register_group(u);
     if (r < 0) {
         u->group = GROUP_MAX;
-        uring_recv_fini(u);
+        uring_recv_fini(u, false);
         return r;
     }
     for (unsigned i = 0; i < u->slot_count; i++)
@@ -109,15 +109,17 @@ int uring_recv_init(struct uring *u)
     return 0;
 }
 
-void uring_recv_fini(struct uring *u)
+void uring_recv_fini(struct uring *u, bool orphans)
 {
+    free(u->filled);
+    if (orphans)
+        return;
     if (u->buffers && u->group != GROUP_MAX)
         (void)io_uring_unregister_buf_ring(ring_raw(u->ring), u->group);
     if (u->buffers)
         (void)munmap(u->buffers, u->buffers_bytes);
     if (u->slots)
         (void)munmap(u->slots, u->slots_bytes);
-    free(u->filled);
 }
 
 /* Why a receive ended decides what has to happen before the next. */
@@ -143,6 +145,12 @@ void uring_recv_complete(struct ring_op *op, int res, uint32_t flags)
 {
     struct uring_sock *us = container_of(op, struct uring_sock, recv);
     struct net_sock *sock = us->sock;
+
+    if (us->orphaned) {
+        if (!(flags & IORING_CQE_F_MORE))
+            free(us);
+        return;
+    }
     struct uring *u = sock->net->engine;
 
     if (flags & IORING_CQE_F_BUFFER) {
@@ -251,6 +259,8 @@ unsigned uring_recv(struct net *n, struct net_rx *rx, unsigned max)
     struct uring *u = n->engine;
     unsigned got = 0;
 
+    if (uring_hand_over(n))
+        return n->ops->recv(n, rx, max);
     read_errors(n, u);
     while (got < max && u->filled_head != u->filled_tail) {
         struct uring_filled *f = &u->filled[u->filled_head++ & (u->slot_count - 1)];

@@ -116,8 +116,10 @@ static bool submit(struct uring *u, struct net_sock *sock, struct net_tx *tx)
     return true;
 }
 
-static void merge_again(struct net_sock *sock, struct uring_sock *us)
+void uring_merge_again(struct net_sock *sock)
 {
+    struct uring_sock *us = sock->pub.engine;
+
     if (list_empty(&us->again))
         return;
     list_splice_back(&us->again, &sock->txq);
@@ -128,9 +130,8 @@ static void merge_again(struct net_sock *sock, struct uring_sock *us)
 static bool flush_socket(struct net *n, struct net_sock *sock)
 {
     struct uring *u = n->engine;
-    struct uring_sock *us = sock->pub.engine;
 
-    merge_again(sock, us);
+    uring_merge_again(sock);
     while (!sock->blocked && !list_empty(&sock->txq)) {
         struct net_tx *tx = container_of(sock->txq.next, struct net_tx, link);
 
@@ -148,7 +149,7 @@ static bool flush_socket(struct net *n, struct net_sock *sock)
 
 void uring_send_last(struct net *n, struct net_sock *sock)
 {
-    merge_again(sock, sock->pub.engine);
+    uring_merge_again(sock);
     if (list_empty(&sock->txq))
         return;
     (void)ring_submit(((struct uring *)n->engine)->ring);
@@ -157,23 +158,21 @@ void uring_send_last(struct net *n, struct net_sock *sock)
 
 void uring_send_writable(struct loop_watch *w, uint32_t events)
 {
-    struct uring_sock *us = w->owner;
+    struct net_sock *sock = w->owner;
 
     (void)events;
-    us->sock->blocked = false;
+    sock->blocked = false;
 }
 
 /* Without the watch a blocked socket is simply tried again in the next pass. */
 static void update_watch(struct net *n, struct net_sock *sock)
 {
-    struct uring_sock *us = sock->pub.engine;
-
-    if (us->watching == sock->blocked)
+    if (sock->watched == sock->blocked)
         return;
-    if (us->watching)
-        loop_unwatch(n->loop, &us->out);
-    us->watching = sock->blocked && loop_watch(n->loop, &us->out) == 0;
-    if (sock->blocked && !us->watching) {
+    if (sock->watched)
+        loop_unwatch(n->loop, &sock->watch);
+    sock->watched = sock->blocked && loop_watch(n->loop, &sock->watch) == 0;
+    if (sock->blocked && !sock->watched) {
         sock->blocked = false;
         n->flush_more = true;
     }
@@ -184,6 +183,10 @@ void uring_flush(struct net *n)
     struct list todo, *first;
     bool room = true;
 
+    if (uring_hand_over(n)) {
+        n->ops->flush(n);
+        return;
+    }
     uring_recv_arm(n->engine);
     list_init(&todo);
     list_splice_back(&todo, &n->flush);
