@@ -223,7 +223,7 @@ def test_options(peer, case):
         return
     assert packet.opcode == tftp.OACK, packet
     assert packet.options == [(str(k).encode(), str(v).encode()) for k, v in granted]
-    blksize = int(dict(granted).get("blksize", 512))
+    blksize = int({k.lower(): v for k, v in granted}.get("blksize", 512))
     peer.reply(tftp.ack(0))
     while packet.opcode == tftp.OACK:
         packet = peer.receive()
@@ -231,7 +231,8 @@ def test_options(peer, case):
     assert packet.payload == CONTENT[:blksize]
 
 
-@pytest.mark.parametrize("value", ["4294967808", "18446744073709552128", "9" * 400])
+@pytest.mark.parametrize("value", ["4294967808", "18446744073709552128", "9" * 400],
+                         ids=["2^32+512", "2^64+512", "400-digits"])
 def test_blksize_no_wrap(peer, value):
     """Granted as our largest or left out, never 512 by a number that wraps."""
     packet = peer.ask(tftp.rrq("file", "octet", [("blksize", value)]))

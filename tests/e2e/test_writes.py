@@ -82,7 +82,9 @@ def test_patterns(start, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../x", "dir", "link", "nodir/x", ".ringtftp-x", "m" * 256,
-                                  "file/", "a\nb"])
+                                  "file/", "a\nb"],
+                         ids=["climb", "folder", "link", "no-folder", "staged", "256-bytes",
+                              "slash", "line-feed"])
 def test_refused_names(start, tmp_path, name):
     """Refused as an access error, and nothing is made anywhere."""
     root = tmp_path / "root"
@@ -123,7 +125,7 @@ def test_max_size(start, tmp_path):
     assert names(tmp_path) == ["b"]
 
 
-@pytest.mark.parametrize("size", [1 << 63, 1 << 64, "9" * 400])
+@pytest.mark.parametrize("size", [1 << 63, 1 << 64, "9" * 400], ids=["2^63", "2^64", "400-digits"])
 def test_absurd_tsize(start, tmp_path, size):
     server = begin(start, tmp_path)
     refused = tftp.store(server.address(), "a", CONTENT, options=[("tsize", size)])
