@@ -132,6 +132,8 @@ void xfer_on_packet(struct xfer *x, struct view datagram, nsec now)
     tftp_session_on_packet(&x->session, datagram, now, &in);
     if (in.accepted)
         take_data(x, &in);
+    else if (in.flush) /* a gap or a repetition wants an ACK */
+        x->data->flush(x);
     xfer_kick(x, now);
 }
 
