@@ -1,6 +1,5 @@
 /*
- * The reading side against the mem backend: sharing, waiting, failing, and what a change of the
- * file does.
+ * The reading side against the mem backend: opening, failing, and what a change of the file does.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,12 +9,11 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "store/test_util.h"
 
-enum { CHUNK = 4096, CROWD = 1000 };
+enum { CHUNK = 4096 };
 
 static struct rig rig;
 
@@ -99,31 +97,6 @@ static void errors_of_open(void **state)
         store_close(rig.s, &c.r);
     }
     assert_int_equal(store_stats(rig.s)->open_failed, 2 + ARRAY_LEN(errors));
-    rig_fini(&rig);
-}
-
-static void crowd_on_one_file(void **state)
-{
-    (void)state;
-    static struct client crowd[CROWD];
-    const uint64_t size = 40 * CHUNK + 5;
-
-    start(256);
-    file_mem_put_pattern(rig.io, "f", size, pattern);
-    for (unsigned i = 0; i < CROWD; i++) {
-        crowd[i] = (struct client){.len = 512 + i, .automatic = true};
-        client_open(&rig, &crowd[i], "f");
-    }
-    rig_settle(&rig);
-    for (unsigned i = 0; i < CROWD; i++) {
-        assert_whole(&crowd[i], size);
-        store_close(rig.s, &crowd[i].r);
-    }
-    assert_int_equal(rig.ops[FILE_OPEN], 1);
-    assert_int_equal(store_stats(rig.s)->open_shared, CROWD - 1);
-    assert_int_equal(store_stats(rig.s)->bytes_read, size);
-    for (unsigned i = 0; i <= 40; i++)
-        assert_int_equal(rig.reads_per_chunk[i], 1);
     rig_fini(&rig);
 }
 
@@ -300,6 +273,24 @@ static void short_reads_are_continued(void **state)
     rig_fini(&rig);
 }
 
+/* An end of the file where there should be none is never a last block, whatever the stat says. */
+static void early_end(void **state)
+{
+    (void)state;
+    start(64);
+    file_mem_put_pattern(rig.io, "f", 9 * CHUNK + 1, pattern);
+    rig.faults[0] =
+        (struct fault){.op = FILE_READ, .skip = 3, .times = 1, .max_bytes = FAULT_NO_BYTES};
+    struct client c = {.automatic = true};
+    client_open(&rig, &c, "f");
+    rig_settle(&rig);
+    assert_int_equal(c.error, -ESTALE);
+    assert_false(c.mixed);
+    assert_int_equal(c.at, 3 * CHUNK);
+    store_close(rig.s, &c.r);
+    rig_fini(&rig);
+}
+
 static void read_error_ends_who_wanted_the_chunk(void **state)
 {
     (void)state;
@@ -353,214 +344,6 @@ static void closing_at_any_moment(void **state)
     }
 }
 
-static void slices_outlive_their_reader(void **state)
-{
-    (void)state;
-    start(4);
-    file_mem_put_pattern(rig.io, "f", 3 * CHUNK, pattern);
-    struct client c = {0};
-    client_open(&rig, &c, "f");
-    rig_settle(&rig);
-    struct store_slice slices[4];
-    int n = store_read(rig.s, &c.r, 0, 3 * CHUNK, slices, 4);
-    assert_int_equal(n, 1);
-    store_release(rig.s, slices[0].chunk);
-    rig_settle(&rig);
-    assert_int_equal(c.ready, 2);
-    /* More than half of the pool is not given at once; the rest is there for the asking. */
-    n = store_read(rig.s, &c.r, 0, 3 * CHUNK, slices, 4);
-    assert_int_equal(n, 2);
-    assert_int_equal(c.ready, 2);
-    rig_settle(&rig);
-    assert_int_equal(c.ready, 3);
-    /* Nothing is owed when the caller's own limit was reached. */
-    n += store_read(rig.s, &c.r, 100, 3 * CHUNK, slices + n, 1);
-    assert_int_equal(n, 3);
-    rig_settle(&rig);
-    assert_int_equal(c.ready, 3);
-    store_close(rig.s, &c.r);
-    store_trim(rig.s);
-    rig_settle(&rig);
-    for (int i = 0; i < n; i++) {
-        for (uint32_t j = 0; j < slices[i].n; j++)
-            assert_int_equal(slices[i].p[j], pattern((i == 2 ? 100U : (unsigned)i * CHUNK) + j));
-    }
-    assert_int_equal(store_stats(rig.s)->chunks_used, 2);
-    for (int i = 0; i < n; i++)
-        store_release(rig.s, slices[i].chunk);
-    rig_fini(&rig);
-}
-
-/* With every chunk held, who waits is served one by one, in the order of asking. */
-static void out_of_chunks_is_fair(void **state)
-{
-    (void)state;
-    enum { HELD = 8, WAITING = 40 };
-    static struct client held[HELD], c[WAITING];
-    struct store_slice slices[HELD];
-    char name[16];
-
-    start(HELD);
-    for (unsigned i = 0; i < HELD; i++) {
-        snprintf(name, sizeof(name), "h%u", i);
-        file_mem_put_pattern(rig.io, name, 100, pattern);
-        held[i] = (struct client){0};
-        client_open(&rig, &held[i], name);
-        rig_settle(&rig);
-        int n = store_read(rig.s, &held[i].r, 0, 100, &slices[i], 1);
-        rig_settle(&rig);
-        if (n == 0)
-            n = store_read(rig.s, &held[i].r, 0, 100, &slices[i], 1);
-        assert_int_equal(n, 1);
-    }
-    for (unsigned i = 0; i < WAITING; i++) {
-        snprintf(name, sizeof(name), "w%u", i);
-        file_mem_put_pattern(rig.io, name, 3 * CHUNK, pattern);
-        c[i] = (struct client){.automatic = true, .len = 1000};
-        client_open(&rig, &c[i], name);
-        rig_settle(&rig);
-        assert_false(c[i].done);
-    }
-    assert_int_equal(store_stats(rig.s)->out_of_buffers, WAITING);
-    /* Two, for blocks that reach from one chunk into the next. */
-    store_release(rig.s, slices[0].chunk);
-    store_release(rig.s, slices[1].chunk);
-    rig_settle(&rig);
-    for (unsigned i = 0; i < WAITING; i++) {
-        assert_whole(&c[i], 3 * CHUNK);
-        if (i > 0)
-            assert_true(c[i].served > c[i - 1].served);
-        store_close(rig.s, &c[i].r);
-    }
-    for (unsigned i = 0; i < HELD; i++) {
-        if (i > 1)
-            store_release(rig.s, slices[i].chunk);
-        store_close(rig.s, &held[i].r);
-    }
-    rig_fini(&rig);
-}
-
-/* Blocks larger than chunks, more readers than buffers: everybody gets to the end. */
-static void large_blocks_in_a_small_pool(void **state)
-{
-    (void)state;
-    enum { READERS = 60 };
-    static struct client c[READERS];
-    char name[16];
-
-    for (unsigned files = 1; files <= READERS; files += 59) {
-        start(16);
-        for (unsigned i = 0; i < READERS; i++) {
-            snprintf(name, sizeof(name), "f%u", i % files);
-            if (i < files)
-                file_mem_put_pattern(rig.io, name, 11 * CHUNK + 9, pattern);
-            /* Up to four chunks, which is the share of one reader. */
-            c[i] = (struct client){.automatic = true, .len = 2 * CHUNK + 1 + i};
-            client_open(&rig, &c[i], name);
-        }
-        rig.faults[0] = (struct fault){.op = FILE_READ, .times = 100000, .delay = 5};
-        rig_settle(&rig);
-        for (unsigned i = 0; i < READERS; i++) {
-            assert_whole(&c[i], 11 * CHUNK + 9);
-            store_close(rig.s, &c[i].r);
-        }
-        rig_fini(&rig);
-    }
-}
-
-static void many_files_stay_small(void **state)
-{
-    (void)state;
-    static struct client c[CROWD];
-    char name[16];
-
-    start(4 * CROWD);
-    for (unsigned i = 0; i < CROWD; i++) {
-        snprintf(name, sizeof(name), "f%u", i);
-        file_mem_put_pattern(rig.io, name, 20 * CHUNK, pattern);
-        c[i] = (struct client){0};
-        client_open(&rig, &c[i], name);
-    }
-    rig_settle(&rig);
-    /* In lock-step: a block for each in turn. */
-    for (unsigned block = 0; block < 20 * CHUNK / 512; block++) {
-        for (unsigned i = 0; i < CROWD; i++) {
-            c[i].r.size = 512 * (block + 1);
-            c[i].done = false;
-            client_run(&c[i]);
-        }
-        rig_settle(&rig);
-        for (unsigned i = 0; i < CROWD; i++) {
-            client_run(&c[i]);
-            assert_true(c[i].at == 512 * (block + 1) && !c[i].mixed);
-        }
-    }
-    assert_true(store_stats(rig.s)->chunks_used <= 2 * CROWD + CROWD / 4);
-    assert_int_equal(store_stats(rig.s)->bytes_read, (uint64_t)CROWD * 20 * CHUNK);
-    for (unsigned i = 0; i < CROWD; i++)
-        store_close(rig.s, &c[i].r);
-    rig_fini(&rig);
-}
-
-static void idle_files_make_room(void **state)
-{
-    (void)state;
-    struct store_config config = rig_config(64);
-    struct client c, stays[3];
-    char name[16];
-
-    config.files_max = 3;
-    rig_init(&rig, &config);
-    for (unsigned i = 0; i < 20; i++) {
-        snprintf(name, sizeof(name), "f%u", i);
-        file_mem_put_pattern(rig.io, name, 100, pattern);
-        c = (struct client){.automatic = true};
-        client_open(&rig, &c, name);
-        rig_settle(&rig);
-        assert_whole(&c, 100);
-        store_close(rig.s, &c.r);
-        assert_true(store_stats(rig.s)->files_open <= 3);
-    }
-    for (unsigned i = 0; i < 3; i++) {
-        snprintf(name, sizeof(name), "f%u", i);
-        stays[i] = (struct client){.automatic = true};
-        client_open(&rig, &stays[i], name);
-    }
-    rig_settle(&rig);
-    c = (struct client){0};
-    client_open(&rig, &c, "f9");
-    assert_int_equal(c.ready, 0);
-    rig_settle(&rig);
-    assert_int_equal(c.error, -EMFILE);
-    store_close(rig.s, &c.r);
-    for (unsigned i = 0; i < 3; i++)
-        store_close(rig.s, &stays[i].r);
-    rig_fini(&rig);
-}
-
-/* A file that hangs holds its own readers up and nobody else. */
-static void one_hung_file(void **state)
-{
-    (void)state;
-    start(16);
-    file_mem_put_pattern(rig.io, "slow", 5 * CHUNK, pattern);
-    file_mem_put_pattern(rig.io, "quick", 5 * CHUNK, pattern);
-    struct client slow = {.automatic = true}, quick = {.automatic = true};
-
-    rig.faults[0] = (struct fault){.op = FILE_READ, .times = 1, .delay = 30 * NSEC_PER_SEC};
-    client_open(&rig, &slow, "slow");
-    rig_step(&rig);
-    client_open(&rig, &quick, "quick");
-    for (unsigned i = 0; i < 100; i++)
-        rig_step(&rig);
-    assert_whole(&quick, 5 * CHUNK);
-    assert_int_equal(slow.at, 0);
-    store_close(rig.s, &slow.r); /* gave up; the read goes on */
-    store_close(rig.s, &quick.r);
-    assert_false(store_idle(rig.s));
-    rig_fini(&rig);
-}
-
 static void reading_again_from_before(void **state)
 {
     (void)state;
@@ -605,7 +388,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_files),
         cmocka_unit_test(errors_of_open),
-        cmocka_unit_test(crowd_on_one_file),
         cmocka_unit_test(later_opens_share_what_is_unchanged),
         cmocka_unit_test(replaced_file_stays_whole),
         cmocka_unit_test(changed_in_place),
@@ -613,14 +395,9 @@ int main(void)
         cmocka_unit_test(grown_file_ends_at_its_old_size),
         cmocka_unit_test(changed_under_a_crowd),
         cmocka_unit_test(short_reads_are_continued),
+        cmocka_unit_test(early_end),
         cmocka_unit_test(read_error_ends_who_wanted_the_chunk),
         cmocka_unit_test(closing_at_any_moment),
-        cmocka_unit_test(slices_outlive_their_reader),
-        cmocka_unit_test(out_of_chunks_is_fair),
-        cmocka_unit_test(large_blocks_in_a_small_pool),
-        cmocka_unit_test(many_files_stay_small),
-        cmocka_unit_test(idle_files_make_room),
-        cmocka_unit_test(one_hung_file),
         cmocka_unit_test(reading_again_from_before),
         cmocka_unit_test(configurations_that_cannot_be),
     };

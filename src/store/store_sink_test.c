@@ -127,6 +127,8 @@ static void whole_files(void **state)
             upload_open(&rig, &u, "d/f", mode & 2, hint);
             run(&u, sizes[i]);
             assert_published(&u, "d/f", sizes[i]);
+            /* What was set aside for more than came is given back. */
+            assert_int_equal(rig.ops[FILE_TRUNCATE], mode / 4 == 2);
             rig_settle(&rig);
             assert_true(is_absent(hidden));
             store_sink_close(rig.s, &u.sink);

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <string.h>
 
 #include "store/test_util.h"
@@ -49,7 +50,7 @@ static int script(void *arg, const struct file_req *req, nsec *delay, size_t *ma
         f->times--;
         *delay = f->delay;
         if (f->max_bytes != 0)
-            *max_bytes = f->max_bytes;
+            *max_bytes = f->max_bytes == FAULT_NO_BYTES ? 0 : f->max_bytes;
         return f->error;
     }
     return 0;
@@ -68,18 +69,41 @@ void rig_init(struct rig *rig, const struct store_config *config)
     assert_non_null(rig->s);
 }
 
+static void init_real(struct rig *rig, const struct store_config *config,
+                      const struct file_config *fc)
+{
+    rig->loop = loop_new(rig->ring);
+    assert_non_null(rig->loop);
+    rig->io = file_io_new(rig->loop, rig->ring, fc);
+    assert_non_null(rig->io);
+    rig->s = store_new(rig->io, config);
+    assert_non_null(rig->s);
+}
+
 void rig_init_threads(struct rig *rig, const struct store_config *config, unsigned threads,
                       unsigned queue)
 {
     struct file_config fc = {.threads = threads, .thread_queue = queue, .queue_depth = 8};
 
     *rig = (struct rig){0};
-    rig->loop = loop_new(NULL);
-    assert_non_null(rig->loop);
-    rig->io = file_io_new(rig->loop, NULL, &fc);
-    assert_non_null(rig->io);
-    rig->s = store_new(rig->io, config);
-    assert_non_null(rig->s);
+    init_real(rig, config, &fc);
+}
+
+int rig_init_ring(struct rig *rig, const struct store_config *config, unsigned queue)
+{
+    struct ring_config rc = {.queue_depth = 64, .sq_thread_cpu = -1};
+    struct file_config fc = {.use_uring = true,
+                             .fallback_on_error = true,
+                             .queue_depth = queue,
+                             .threads = 2,
+                             .thread_queue = queue};
+
+    *rig = (struct rig){0};
+    rig->ring = ring_new(&rc);
+    if (rig->ring == NULL)
+        return -errno;
+    init_real(rig, config, &fc);
+    return 0;
 }
 
 unsigned rig_step(struct rig *rig)
@@ -119,6 +143,8 @@ void rig_fini(struct rig *rig)
     store_free(rig->s);
     file_io_free(rig->io);
     loop_free(rig->loop);
+    if (rig->ring != NULL)
+        ring_free(rig->ring);
 }
 
 static void on_ready(struct store_wait *w)

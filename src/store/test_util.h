@@ -17,23 +17,28 @@ struct fault {
     unsigned skip, times;
     int error;
     nsec delay;
-    size_t max_bytes;
+    size_t max_bytes; /* 0: no limit; FAULT_NO_BYTES: none */
 };
 
+#define FAULT_NO_BYTES SIZE_MAX
+
 struct rig {
+    struct ring *ring; /* or NULL */
     struct loop *loop;
     struct file_io *io;
     struct store *s;
-    nsec now; /* virtual time of mem */
+    nsec now; /* virtual time of mem; 0: not mem */
     struct fault faults[4];
     unsigned ops[FILE_OPS];       /* submitted */
     unsigned reads_per_chunk[64]; /* submitted, by offset */
 };
 
-/* `config.root_fd` 0 is taken as "none": mem. */
+/* On mem. */
 void rig_init(struct rig *rig, const struct store_config *config);
 void rig_init_threads(struct rig *rig, const struct store_config *config, unsigned threads,
                       unsigned queue);
+/* On a ring of the kernel; -errno when there is none to be had. */
+int rig_init_ring(struct rig *rig, const struct store_config *config, unsigned queue);
 /* Closes everything; fails the test when something is still held. */
 void rig_fini(struct rig *rig);
 struct store_config rig_config(unsigned chunks);
