@@ -147,6 +147,12 @@ void net_on_unreachable(struct net *n, net_unreachable_fn *fn, void *arg);
  */
 MUST_CHECK int net_open(struct net *n, const struct addr *bind, bool reuse_port, void *owner,
                         struct net_socket **ret);
+/*
+ * Opens and binds a socket as net_open() does, before there is an engine: net_adopt() takes it
+ * over. What arrives in between is received with its packet info. The descriptor or -errno.
+ */
+MUST_CHECK int net_sock_open(const struct net_config *config, const struct addr *bind_to,
+                             bool reuse_port);
 /* Takes over a bound UDP socket (from the service manager). */
 MUST_CHECK int net_adopt(struct net *n, int fd, void *owner, struct net_socket **ret);
 /*

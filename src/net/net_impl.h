@@ -134,8 +134,6 @@ void net_control_parse(struct net *n, struct net_sock *sock, struct msghdr *m, s
 void net_errors_drain(struct net *n, struct net_sock *sock);
 
 /* sock.c */
-MUST_CHECK int net_sock_open(const struct net_config *config, const struct addr *bind_to,
-                             bool reuse_port);
 MUST_CHECK int net_sock_prepare(const struct net_config *config, int fd, int family);
 /* The kernel knows UDP_SEGMENT on this socket. */
 bool net_sock_has_gso(int fd);

@@ -4,38 +4,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/addr.h"
+#include "net/net.h"
 #include "obs/log.h"
+#include "server/settings.h"
 
-/* A bound socket, or -errno. `at` gets the port that was chosen. */
-static int bind_one(struct addr *at, bool shared)
+/* A bound socket, or -errno. `at` gets the port that was chosen. Packet info is switched on before
+ * the bind: a datagram that arrives earlier would come without the address it was sent to. */
+static int bind_one(const struct net_config *config, struct addr *at, bool shared)
 {
     union addr_sock sa;
-    socklen_t len = addr_to_sock(at, at->family, &sa);
-    int one = 1;
-    int fd = socket(at->family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    socklen_t len = sizeof(sa);
+    struct addr bound;
+    int fd = net_sock_open(config, at, shared);
 
     if (fd < 0)
-        return -errno;
-    if (at->family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-    if (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
-        goto fail;
-    if (bind(fd, &sa.sa, len) < 0)
-        goto fail;
-    len = sizeof(sa);
-    struct addr bound;
-    if (getsockname(fd, &sa.sa, &len) < 0 || addr_from_sock(&bound, &sa) < 0)
-        goto fail;
+        return fd;
+    if (getsockname(fd, &sa.sa, &len) < 0 || addr_from_sock(&bound, &sa) < 0) {
+        close(fd);
+        return -EINVAL;
+    }
     at->port = bound.port;
     return fd;
-fail:;
-    int err = errno ? -errno : -EINVAL;
-    close(fd);
-    return err;
 }
 
 /* "*:69" stands for both families. Returns the number of addresses, at most `max`. */
@@ -64,7 +55,8 @@ static unsigned expand(const struct conf *c, struct addr *out, unsigned max)
 int listen_open(struct listen_set *set, const struct conf *c, unsigned workers, char *error,
                 size_t size)
 {
-    struct addr addrs[LISTEN_ADDRS_MAX];
+    struct addr *addrs = set->addrs;
+    struct net_config config = settings_net_config(c);
     char text[ADDR_TEXT_MAX];
 
     set->addresses = expand(c, addrs, LISTEN_ADDRS_MAX);
@@ -78,7 +70,7 @@ int listen_open(struct listen_set *set, const struct conf *c, unsigned workers, 
         set->fds[i] = -1;
     for (unsigned a = 0; a < set->addresses; a++) {
         for (unsigned w = 0; w < workers; w++) {
-            int fd = bind_one(&addrs[a], workers > 1);
+            int fd = bind_one(&config, &addrs[a], workers > 1);
             if (fd < 0) {
                 snprintf(error, size, "cannot listen on %s: %s", addr_text(&addrs[a], text),
                          strerror(-fd));
@@ -87,12 +79,20 @@ int listen_open(struct listen_set *set, const struct conf *c, unsigned workers, 
             }
             set->fds[w * set->addresses + a] = fd;
         }
-        struct log_event e;
-        log_begin(&e, LOG_NOTICE, "listening");
-        log_str(&e, "address", addr_text(&addrs[a], text));
-        log_end(&e);
     }
     return 0;
+}
+
+void listen_log(const struct listen_set *set)
+{
+    char text[ADDR_TEXT_MAX];
+    struct log_event e;
+
+    for (unsigned a = 0; a < set->addresses; a++) {
+        log_begin(&e, LOG_NOTICE, "listening");
+        log_str(&e, "address", addr_text(&set->addrs[a], text));
+        log_end(&e);
+    }
 }
 
 void listen_close(struct listen_set *set)

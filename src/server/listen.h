@@ -5,6 +5,7 @@
 #ifndef SERVER_LISTEN_H
 #define SERVER_LISTEN_H
 
+#include "base/addr.h"
 #include "base/util.h"
 #include "conf/conf.h"
 
@@ -15,15 +16,18 @@ struct listen_set {
     unsigned addresses;
     unsigned workers;
     int *fds;
+    struct addr addrs[LISTEN_ADDRS_MAX]; /* with the ports that were chosen */
 };
 
 /*
  * Binds all addresses of the configuration for each worker (SO_REUSEPORT when there are
- * several). Port 0 becomes the same free port for all workers. Says each address in the log.
+ * several). Port 0 becomes the same free port for all workers.
  * 0, or -errno with a sentence in error[size].
  */
 MUST_CHECK int listen_open(struct listen_set *set, const struct conf *c, unsigned workers,
                            char *error, size_t size);
+/* Says each address in the log. */
+void listen_log(const struct listen_set *set);
 /* Closes what no worker has taken. */
 void listen_close(struct listen_set *set);
 

@@ -235,6 +235,7 @@ int server_run(struct conf *conf, struct conf *(*reload_conf)(void *arg), void *
     sem_init(&s.started_sem, 0, 0);
     int code = start(&s);
     if (code == EX_OK) {
+        listen_log(&s.listen);
         log_line(LOG_NOTICE, "serving %s", conf->root);
         wait_for_end(&s, &signals, reload_conf, arg);
     }

@@ -6,6 +6,8 @@
 
 #include "policy/path.h"
 
+#define NET_TX_SLOTS 1024 /* datagrams and trains queued or in flight, of one worker */
+
 static void fill_protocol(struct settings *s, const struct conf *c)
 {
     s->limits = (struct tftp_limits){
@@ -76,6 +78,21 @@ struct settings *settings_new(const struct conf *c, unsigned workers)
         return NULL;
     }
     return s;
+}
+
+struct net_config settings_net_config(const struct conf *c)
+{
+    static const int discover[] = {IP_PMTUDISC_DONT, IP_PMTUDISC_DO, IP_PMTUDISC_WANT};
+
+    return (struct net_config){
+        .batch = (unsigned)c->performance_platform_network_batch,
+        .rcvbuf_bytes = (unsigned)c->performance_platform_network_receive_buffer,
+        .sndbuf_bytes = (unsigned)c->performance_platform_network_send_buffer,
+        .gso = c->performance_platform_network_gso,
+        .mtu_discover = discover[c->network_fragment],
+        .rx_bytes_max = TFTP_BLKSIZE_MAX + TFTP_HEADER_LEN,
+        .tx_slots = NET_TX_SLOTS,
+    };
 }
 
 void settings_free(struct settings *s)

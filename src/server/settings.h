@@ -10,6 +10,7 @@
 
 #include "base/addr.h"
 #include "conf/conf.h"
+#include "net/net.h"
 #include "proto/session.h"
 
 enum settings_ports { PORTS_AUTO, PORTS_PRIVATE, PORTS_SHARED, PORTS_SINGLE, PORTS_RANGE };
@@ -34,6 +35,9 @@ struct settings {
  * NULL when out of memory. */
 struct settings *settings_new(const struct conf *c, unsigned workers);
 void settings_free(struct settings *s);
+
+/* How sockets are made, by the [performance.platform.network] and [network] keys. */
+struct net_config settings_net_config(const struct conf *c);
 
 /* Shares pre-bound transfer ports, by network.trusted. */
 bool settings_trusts(const struct settings *s, const struct addr *peer);

@@ -239,10 +239,15 @@ int transfer_start(struct worker *w, const struct net_rx *rx, const struct tftp_
     return 0;
 }
 
+bool transfer_is_request(const struct transfer *t, struct view datagram)
+{
+    return t->request_hash == hash_request(t->worker, datagram);
+}
+
 bool transfer_repeated(struct transfer *t, const struct net_rx *rx)
 {
     struct worker *w = t->worker;
-    bool same = t->request_hash == hash_request(w, rx->data);
+    bool same = transfer_is_request(t, rx->data);
     const struct tftp_session *s = &t->x.session;
 
     if (same && t->opening) {

@@ -37,6 +37,9 @@ MUST_CHECK int transfer_start(struct worker *w, const struct net_rx *rx,
 /* The running transfer of this peer, or NULL. */
 struct transfer *transfer_find(struct worker *w, const struct addr *peer);
 
+/* The datagram is the request this transfer began with. */
+bool transfer_is_request(const struct transfer *t, struct view datagram);
+
 /* A request from a peer that has a transfer. True: it is the same one, and dealt with. False: the
  * old transfer has been ended; the request is a new one. */
 bool transfer_repeated(struct transfer *t, const struct net_rx *rx);

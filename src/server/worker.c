@@ -10,12 +10,11 @@
 #include "server/admit.h"
 #include "server/transfer.h"
 
-#define ROUNDS_MAX   16 /* receive batches of one pass: timers and disks get their turn */
-#define GRAVE_AGE    (10 * NSEC_PER_SEC) /* longer than any packet lives on a boot network */
-#define DRAIN_TIME   (5 * NSEC_PER_SEC)  /* running transfers may finish this long after SIGTERM */
-#define DRAIN_TICK   (50 * NSEC_PER_MSEC)
-#define FILE_BUDGET  256
-#define RX_BYTES_MAX (65464 + 4)
+#define ROUNDS_MAX  16 /* receive batches of one pass: timers and disks get their turn */
+#define GRAVE_AGE   (10 * NSEC_PER_SEC) /* longer than any packet lives on a boot network */
+#define DRAIN_TIME  (5 * NSEC_PER_SEC)  /* running transfers may finish this long after SIGTERM */
+#define DRAIN_TICK  (50 * NSEC_PER_MSEC)
+#define FILE_BUDGET 256
 
 static struct grave *grave_of(struct worker *w, uint32_t hash)
 {
@@ -43,14 +42,18 @@ static void to_transfer(struct worker *w, struct transfer *t, const struct net_r
 {
     int opcode = tftp_packet_opcode(rx->data);
 
-    if (t->opening)
-        return;
-    /* GRUB repeats its request to the transfer's port. */
     if (opcode == TFTP_RRQ || opcode == TFTP_WRQ) {
-        admit_request(w, rx);
+        /* GRUB repeats its request to the transfer's port; another request has no business there.
+         */
+        const struct port *port = rx->socket->owner;
+        if (port->kind == PORT_LISTEN)
+            admit_request(w, rx);
+        else if (transfer_is_request(t, rx->data))
+            (void)transfer_repeated(t, rx);
         return;
     }
-    xfer_on_packet(&t->x, rx->data, w->now);
+    if (!t->opening)
+        xfer_on_packet(&t->x, rx->data, w->now);
 }
 
 static void dispatch(struct worker *w, const struct net_rx *rx)
@@ -254,17 +257,8 @@ static int make_ring(struct worker *w)
 /* The packet engine and the loop it fits: with packets on the ring the worker waits there. */
 static int make_network(struct worker *w)
 {
-    static const int discover[] = {IP_PMTUDISC_DONT, IP_PMTUDISC_DO, IP_PMTUDISC_WANT};
     const struct conf *c = w->conf;
-    struct net_config config = {
-        .batch = (unsigned)c->performance_platform_network_batch,
-        .rcvbuf_bytes = (unsigned)c->performance_platform_network_receive_buffer,
-        .sndbuf_bytes = (unsigned)c->performance_platform_network_send_buffer,
-        .gso = c->performance_platform_network_gso,
-        .mtu_discover = discover[c->network_fragment],
-        .rx_bytes_max = RX_BYTES_MAX,
-        .tx_slots = 1024,
-    };
+    struct net_config config = settings_net_config(c);
     bool ring_wanted = w->ring && c->performance_platform_network_engine != 2;
 
     if (ring_wanted) {
