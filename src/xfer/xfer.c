@@ -88,12 +88,16 @@ static void pump(struct xfer *x, nsec now)
                     list_push_back(&x->env->starved, &x->link);
                 return;
             }
+            if (x->env->sent)
+                x->env->sent(x, &out, 0);
             tftp_session_sent(&x->session, 0, now);
             continue;
         }
         int n = out_data(x, &out, now);
         if (n == 0)
             return;
+        if (n > 0 && x->env->sent)
+            x->env->sent(x, &out, (uint32_t)n);
         if (n < 0 && n != -EAGAIN)
             fail_session(x, n, now);
     }

@@ -31,6 +31,8 @@ struct xfer_env {
     struct list starved; /* transfers that found no free net_tx; see xfer_env_resume() */
     /* The session has ended and said all it had to say. The callee may free the transfer. */
     void (*ended)(struct xfer *x, nsec now);
+    /* May be NULL. A packet, or `blocks` of the offered run of DATA, has been queued. */
+    void (*sent)(struct xfer *x, const struct tftp_out *out, uint32_t blocks);
     /* The kernel refused to send to this peer (EMSGSIZE, EHOSTUNREACH ...): find the transfer and
      * call xfer_on_send_error(). */
     void (*send_failed)(struct xfer_env *env, struct net_socket *socket, const struct addr *peer,
