@@ -102,7 +102,12 @@ struct net_tx {
     uint8_t small[NET_GSO_SEGMENTS * 4 + 544];
 };
 
-/* An ICMP error that answers one of our datagrams (IP_RECVERR). */
+/*
+ * An ICMP "unreachable" that answers one of our datagrams (IP_RECVERR): ECONNREFUSED,
+ * EHOSTUNREACH, ENETUNREACH and their like. Also EMSGSIZE, found on the way or in this host:
+ * datagrams to this peer are larger than the path takes whole; such a train was sent in pieces.
+ * Called from net_recv(), net_flush() or loop_wait(). ICMP can be forged.
+ */
 typedef void net_unreachable_fn(void *arg, struct net_socket *socket, const struct addr *peer,
                                 int err);
 

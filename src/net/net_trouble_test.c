@@ -228,10 +228,10 @@ static void test_would_block(void **state)
     net_flush(r.net);
     assert_int_equal(r.done_count, 0);
     rig_until(&r, &r.done_count, 100);
-    assert_int_equal(ring ? wrap_ring_eagain : wrap_eagain, 0);
-    wrap_eagain = wrap_ring_eagain = 0;
+    assert_int_equal(wrap_eagain + (ring ? wrap_ring_eagain : 0), 0);
+    wrap_ring_eagain = 0;
     assert_int_equal(r.done_datagrams, 100);
-    assert_int_equal(net_stats(r.net)->tx_retries, 5);
+    assert_int_equal(net_stats(r.net)->tx_retries, ring ? 10 : 5);
     for (unsigned i = 0; i < (ring ? 105 : 100); i++) {
         /* On the ring five are sent twice: first with the others, and then again in order. */
         unsigned expected = i < 100 ? i : i - 100;

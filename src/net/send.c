@@ -174,7 +174,7 @@ static void head_failed(struct net *n, struct net_sock *sock, bool whole, int er
             tx->gso_refused = true;
             return;
         }
-        if (tx->tries++ < NET_TRIES / 2) {
+        if (tx->tries++ < NET_TRIES) {
             net_errors_drain(n, sock);
             return;
         }

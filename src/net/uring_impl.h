@@ -36,7 +36,8 @@ struct uring_sock {
     bool orphaned;          /* left with a broken ring; `sock` is no longer valid */
     struct list rearm_link; /* in rearm, starved or cancel */
     struct list error_link; /* in errors */
-    struct list again;      /* net_tx the kernel had no room for: go before the txq */
+    struct list again;      /* net_tx that failed on the ring: go before the txq */
+    bool direct; /* so, until all of it is out, nothing of this socket goes by the ring */
 };
 
 struct uring {

@@ -1,8 +1,9 @@
 /*
  * Sending: one sendmsg per datagram or train, all sockets' in one submission. The kernel does
  * them in order while it takes the submission, so they block nowhere (MSG_DONTWAIT) and their
- * completions are there with the next look. A train that cannot go as one goes by sendmmsg,
- * one call for all its datagrams.
+ * completions are there with the next look. What fails there goes by sendmmsg, and with it what
+ * is queued behind it on that socket: that stops at the first obstacle and keeps the order, where
+ * the ring would try them all.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -21,56 +22,32 @@ void uring_send_fini(struct uring *u)
     free(u->tx);
 }
 
-/* Back to the socket, to be tried before all that was queued later. */
-static void try_again(struct net *n, struct net_sock *sock, struct net_tx *tx)
+/*
+ * Back to the socket, to be sent before all that was queued later. What comes of the second
+ * attempt is up to net_send(), which also tells this datagram's errors from ICMP errors about
+ * others.
+ */
+static void send_failed(struct net *n, struct net_sock *sock, struct net_tx *tx, int err)
 {
     struct uring_sock *us = sock->pub.engine;
 
     if (sock->closing) {
-        net_finish(n, tx, -ECANCELED);
+        net_finish(n, tx, -err);
         return;
     }
+    if (err == EAGAIN || err == ENOBUFS || err == ENOMEM) {
+        n->stats.tx_retries++;
+        sock->blocked = true;
+    } else {
+        /* If it was an ICMP error it is told once: the receive will not hear of it. */
+        if (list_empty(&us->error_link))
+            list_push_back(&((struct uring *)n->engine)->errors, &us->error_link);
+        if (net_is_train(tx) && net_is_gso_error(err))
+            tx->gso_refused = true;
+    }
+    us->direct = true;
     list_push_back(&us->again, &tx->link);
     net_want_flush(n, sock);
-}
-
-/* The twin of head_failed() in send.c; here the error is known to be this datagram's, or an
- * ICMP error about anybody. */
-static void send_failed(struct net *n, struct net_sock *sock, struct net_tx *tx, int err)
-{
-    struct uring *u = n->engine;
-    struct uring_sock *us = sock->pub.engine;
-
-    switch (err) {
-    case EINTR:
-        break;
-    case EAGAIN:
-        n->stats.tx_retries++;
-        sock->blocked = true;
-        break;
-    case ENOBUFS:
-    case ENOMEM:
-        if (tx->tries++ >= NET_TRIES) {
-            net_finish(n, tx, -err);
-            return;
-        }
-        n->stats.tx_retries++;
-        sock->blocked = true;
-        break;
-    default:
-        if (net_is_train(tx) && net_is_gso_error(err)) {
-            tx->gso_refused = true;
-            break;
-        }
-        if (tx->tries++ >= NET_TRIES / 2) {
-            net_finish(n, tx, -err);
-            return;
-        }
-        if (!sock->closing && list_empty(&us->error_link))
-            list_push_back(&u->errors, &us->error_link);
-        break;
-    }
-    try_again(n, sock, tx);
 }
 
 static void send_complete(struct ring_op *op, int res, uint32_t flags)
@@ -130,15 +107,17 @@ void uring_merge_again(struct net_sock *sock)
 static bool flush_socket(struct net *n, struct net_sock *sock)
 {
     struct uring *u = n->engine;
+    struct uring_sock *us = sock->pub.engine;
 
     uring_merge_again(sock);
     while (!sock->blocked && !list_empty(&sock->txq)) {
         struct net_tx *tx = container_of(sock->txq.next, struct net_tx, link);
 
-        if (net_must_split(sock, tx) || ring_error(u->ring)) {
+        if (us->direct || net_must_split(sock, tx) || ring_error(u->ring)) {
             /* Past the ring, but not past what waits in it. */
             (void)ring_submit(u->ring);
             net_send(n, sock);
+            us->direct = !list_empty(&sock->txq);
             return true;
         }
         if (!submit(u, sock, tx))
@@ -159,9 +138,13 @@ void uring_send_last(struct net *n, struct net_sock *sock)
 void uring_send_writable(struct loop_watch *w, uint32_t events)
 {
     struct net_sock *sock = w->owner;
+    struct uring_sock *us = sock->pub.engine;
+    struct uring *u = sock->net->engine;
 
-    (void)events;
-    sock->blocked = false;
+    if (events & EPOLLOUT)
+        sock->blocked = false;
+    if (events & EPOLLERR && list_empty(&us->error_link))
+        list_push_back(&u->errors, &us->error_link);
 }
 
 /* Without the watch a blocked socket is simply tried again in the next pass. */
