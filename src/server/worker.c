@@ -10,11 +10,14 @@
 #include "server/admit.h"
 #include "server/transfer.h"
 
-#define ROUNDS_MAX  16 /* receive batches of one pass: timers and disks get their turn */
+#define TURN_MAX    (1 * NSEC_PER_MSEC) /* then timers and disks get their turn */
+#define ROUND_LONG  (400 * NSEC_PER_USEC)
+#define ROUND_SHORT (200 * NSEC_PER_USEC)
+#define ROUND_MIN   4u
 #define GRAVE_AGE   (10 * NSEC_PER_SEC) /* longer than any packet lives on a boot network */
 #define DRAIN_TIME  (5 * NSEC_PER_SEC)  /* running transfers may finish this long after SIGTERM */
 #define DRAIN_TICK  (50 * NSEC_PER_MSEC)
-#define FILE_BUDGET 256
+#define FILE_BUDGET 64
 
 static struct grave *grave_of(struct worker *w, uint32_t hash)
 {
@@ -176,17 +179,33 @@ static nsec next_deadline(const struct worker *w)
     return net_pending(w->net) ? 0 : deadline;
 }
 
+/*
+ * Datagrams are taken in rounds until none is left or the turn has lasted long enough; answers go
+ * out after each round. A round that took long (big windows) makes the next ones smaller, so that
+ * disks and timers wait at most a millisecond or two for their turn.
+ */
 static void receive(struct worker *w)
 {
     struct net_rx rx[NET_BATCH];
+    nsec before = w->now;
 
-    for (int round = 0; round < ROUNDS_MAX; round++) {
-        unsigned n = net_recv(w->net, rx, NET_BATCH);
+    for (;;) {
+        unsigned n = net_recv(w->net, rx, w->round);
         for (unsigned i = 0; i < n; i++)
             dispatch(w, &rx[i]);
         net_recv_done(w->net);
-        if (n < NET_BATCH)
-            break;
+        if (n == 0)
+            return;
+        net_flush(w->net);
+        nsec after = loop_clock();
+        bool full = n == w->round;
+        if (after - before > ROUND_LONG)
+            w->round = MAX(ROUND_MIN, w->round / 2);
+        else if (full && after - before < ROUND_SHORT)
+            w->round = MIN(NET_BATCH, w->round * 2);
+        if (!full || after - w->now > TURN_MAX)
+            return;
+        before = after;
     }
 }
 
@@ -363,6 +382,7 @@ static int set_up(struct worker *w)
     w->env.ended = transfer_ended;
     w->env.send_failed = on_send_failed;
     w->env.owner = w;
+    w->round = NET_BATCH;
     return 0;
 }
 

@@ -66,7 +66,8 @@ struct worker {
     struct ports ports;
     struct port listen_port;
     struct net_socket *listeners[WORKER_LISTEN_MAX];
-    nsec now; /* of this loop pass */
+    nsec now;       /* of this loop pass */
+    unsigned round; /* datagrams of one receive round at most */
     nsec drain_until;
     struct metrics metrics;
     struct hist turns; /* duration of loop passes without the waiting */
