@@ -10,14 +10,15 @@
 #include "server/admit.h"
 #include "server/transfer.h"
 
-#define TURN_MAX    (1 * NSEC_PER_MSEC) /* then timers and disks get their turn */
-#define ROUND_LONG  (400 * NSEC_PER_USEC)
-#define ROUND_SHORT (200 * NSEC_PER_USEC)
-#define ROUND_MIN   4u
-#define GRAVE_AGE   (10 * NSEC_PER_SEC) /* longer than any packet lives on a boot network */
-#define DRAIN_TIME  (5 * NSEC_PER_SEC)  /* running transfers may finish this long after SIGTERM */
-#define DRAIN_TICK  (50 * NSEC_PER_MSEC)
-#define FILE_BUDGET 64
+#define TURN_MAX     (1 * NSEC_PER_MSEC) /* then timers and disks get their turn */
+#define ROUND_LONG   (400 * NSEC_PER_USEC)
+#define ROUND_SHORT  (200 * NSEC_PER_USEC)
+#define ROUND_MIN    4u
+#define GRAVE_AGE    (10 * NSEC_PER_SEC) /* longer than any packet lives on a boot network */
+#define DRAIN_TIME   (5 * NSEC_PER_SEC)  /* running transfers may finish this long after SIGTERM */
+#define DRAIN_TICK   (50 * NSEC_PER_MSEC)
+#define FILE_BUDGET  64
+#define TIMER_BUDGET 256
 
 static struct grave *grave_of(struct worker *w, uint32_t hash)
 {
@@ -105,9 +106,16 @@ static void on_send_failed(struct xfer_env *env, struct net_socket *socket, cons
         xfer_on_send_error(&t->x, err, w->now);
 }
 
+/* Many timers may be due at once (a network that was cut off): the rest fires in the next turn. */
 static void on_timer(struct timer *timer, nsec now, void *arg)
 {
-    (void)arg;
+    struct worker *w = arg;
+
+    if (w->timers_left == 0) {
+        wheel_set(&w->wheel, timer, now);
+        return;
+    }
+    w->timers_left--;
     xfer_on_timer(container_of(timer, struct xfer, timer), now);
 }
 
@@ -217,6 +225,7 @@ static void run(struct worker *w)
         xfer_env_resume(&w->env, w->now);
         receive(w);
         file_complete(w->files, FILE_BUDGET);
+        w->timers_left = TIMER_BUDGET;
         wheel_fire(&w->wheel, w->now, on_timer, w);
         net_flush(w->net);
         if (atomic_exchange(&w->want_stats, false))

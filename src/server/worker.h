@@ -66,8 +66,9 @@ struct worker {
     struct ports ports;
     struct port listen_port;
     struct net_socket *listeners[WORKER_LISTEN_MAX];
-    nsec now;       /* of this loop pass */
-    unsigned round; /* datagrams of one receive round at most */
+    nsec now;             /* of this loop pass */
+    unsigned round;       /* datagrams of one receive round at most */
+    unsigned timers_left; /* of this turn's budget */
     nsec drain_until;
     struct metrics metrics;
     struct hist turns; /* duration of loop passes without the waiting */
