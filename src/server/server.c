@@ -190,6 +190,23 @@ static void join_workers(struct server *s)
     }
 }
 
+/* A transfer port is the only thing a forger has to guess. */
+static void warn_about_ports(const struct conf *c)
+{
+    unsigned first, last;
+
+    if (c->network_transfer_ports == PORTS_SINGLE || c->network_transfer_ports == PORTS_SHARED)
+        log_line(
+            LOG_WARN,
+            "network.transfer_ports = \"%s\": who forges a client's requests and ACKs can make "
+            "the server send it whole files; let only networks you trust reach this server",
+            conf_word("network.transfer_ports", c->network_transfer_ports));
+    if (c->network_transfer_ports == PORTS_RANGE &&
+        sscanf(c->network_port_range, "%u-%u", &first, &last) == 2 && last - first < 16383)
+        log_line(LOG_WARN,
+                 "network.port_range has fewer than 16384 ports, which makes them easy to guess");
+}
+
 static int start(struct server *s)
 {
     char error[256];
@@ -203,6 +220,7 @@ static int start(struct server *s)
         log_line(LOG_ERROR, "%s", error);
         return err == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
     }
+    warn_about_ports(s->conf);
     s->workers = calloc(wanted, sizeof(*s->workers));
     if (!s->workers)
         return EX_OSERR;
