@@ -86,6 +86,7 @@ def test_small(server, samples, tmp_path, client, host):
     _fetch(server, samples, PLAIN[client], host, names, tmp_path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("client", ATFTPS)
 def test_small_atftp(server, samples, tmp_path, client):
     host = HOSTS[len(client) % 2]
@@ -107,11 +108,13 @@ def test_one_mebibyte(server, samples, tmp_path, client, host):
     _fetch(server, samples, FEW[client], host, MIB, tmp_path)
 
 
+@pytest.mark.thorough
 def test_many_rollovers(server, samples, tmp_path):
     """Blocks of 8 bytes: 131,072 of them, two turns of the block number."""
     _fetch(server, samples, clients.Curl(8), "127.0.0.1", (MIB[1],), tmp_path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("host,client", [
     ("127.0.0.1", "curl-no-options"), ("::1", "curl"), ("127.0.0.1", "tftp-hpa"),
     ("::1", "busybox"), ("127.0.0.1", "atftp"), ("::1", "atftp-window"),
@@ -152,7 +155,7 @@ def test_netascii_every_edge(server, samples, blksize):
         clients.same(got, tftp.to_netascii(samples[1][name]), name)
 
 
-@pytest.mark.big
+@pytest.mark.thorough
 @pytest.mark.parametrize("client,host", [("curl", "127.0.0.1"), ("atftp", "::1")])
 def test_five_gigabytes(server, tmp_path, client, host):
     """5 GB, sparse, in blocks of 65464 bytes, compared as it streams; nothing is stored. The

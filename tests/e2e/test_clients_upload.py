@@ -76,6 +76,7 @@ def test_small(server, tmp_path, client, host):
     _store(server, CLIENTS[client], host, SMALL, tmp_path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("client", ATFTPS)
 def test_small_atftp(server, tmp_path, client):
     _store(server, ATFTPS[client], HOSTS[len(client) % 2], SMALL, tmp_path)
@@ -87,6 +88,7 @@ def test_one_mebibyte(server, tmp_path, client, host):
     _store(server, FEW[client], host, MIB, tmp_path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("host,client", [
     ("127.0.0.1", "curl"), ("::1", "tftp-hpa"), ("127.0.0.1", "atftp"), ("::1", "atftp-window"),
     ("127.0.0.1", "busybox-1428"),
