@@ -61,10 +61,10 @@ struct net *net_new(const struct net_ops *ops, struct loop *loop, const struct n
     if (r == 0)
         r = net_send_init(n);
     if (r == 0)
-        r = loop_before_wait(loop, before_wait, n);
+        r = loop ? loop_before_wait(loop, before_wait, n) : 0;
     if (r == 0) {
         r = ops->init(n);
-        if (r < 0)
+        if (r < 0 && loop)
             loop_before_wait_remove(loop, before_wait, n);
     }
     if (r < 0) {
@@ -99,7 +99,8 @@ void net_free(struct net *n)
 
     if (!n)
         return;
-    loop_before_wait_remove(n->loop, before_wait, n);
+    if (n->loop)
+        loop_before_wait_remove(n->loop, before_wait, n);
     n->batch_open = false;
     while ((first = n->sockets.next) != &n->sockets)
         net_close_socket(n, container_of(first, struct net_socket, link));
@@ -127,13 +128,20 @@ const struct net_stats *net_stats(const struct net *n)
     return &n->stats;
 }
 
-/* `fd` stays the caller's on failure. */
-static int socket_add(struct net *n, int fd, int family, void *owner, struct net_socket **ret)
+static int local_of(int fd, struct addr *ret)
 {
     union addr_sock sa = {0};
     socklen_t len = sizeof(sa);
+
+    return getsockname(fd, &sa.sa, &len) < 0 ? -errno : addr_from_sock(ret, &sa);
+}
+
+/* `fd` stays the caller's on failure; without one, `local` is the address. */
+static int socket_add(struct net *n, int fd, int family, const struct addr *local, void *owner,
+                      struct net_socket **ret)
+{
     struct net_sock *sock = calloc(1, sizeof(*sock));
-    int r;
+    int r = 0;
 
     if (!sock)
         return -ENOMEM;
@@ -141,12 +149,15 @@ static int socket_add(struct net *n, int fd, int family, void *owner, struct net
     sock->family = family;
     sock->pub.fd = fd;
     sock->pub.owner = owner;
-    sock->pub.gso = n->config.gso && net_sock_has_gso(fd);
+    sock->pub.gso = n->config.gso && (fd < 0 || net_sock_has_gso(fd));
     list_init(&sock->txq);
     list_init(&sock->flush_link);
     list_init(&sock->pub.link);
 
-    r = getsockname(fd, &sa.sa, &len) < 0 ? -errno : addr_from_sock(&sock->pub.local, &sa);
+    if (local)
+        sock->pub.local = *local;
+    else
+        r = local_of(fd, &sock->pub.local);
     sock->wildcard = addr_is_unspecified(&sock->pub.local);
     if (r == 0)
         r = n->ops->add(n, &sock->pub);
@@ -163,10 +174,16 @@ static int socket_add(struct net *n, int fd, int family, void *owner, struct net
 int net_open(struct net *n, const struct addr *bind, bool reuse_port, void *owner,
              struct net_socket **ret)
 {
+    struct addr local;
+
+    if (n->ops->bind) {
+        int err = n->ops->bind(n, bind, &local);
+        return err < 0 ? err : socket_add(n, -1, bind->family, &local, owner, ret);
+    }
     int fd = net_sock_open(&n->config, bind, reuse_port);
     if (fd < 0)
         return fd;
-    int r = socket_add(n, fd, bind->family, owner, ret);
+    int r = socket_add(n, fd, bind->family, NULL, owner, ret);
     if (r < 0)
         (void)close(fd);
     return r;
@@ -185,7 +202,7 @@ int net_adopt(struct net *n, int fd, void *owner, struct net_socket **ret)
     if (domain != AF_INET && domain != AF_INET6)
         return -EAFNOSUPPORT;
     int r = net_sock_prepare(&n->config, fd, domain);
-    return r < 0 ? r : socket_add(n, fd, domain, owner, ret);
+    return r < 0 ? r : socket_add(n, fd, domain, NULL, owner, ret);
 }
 
 void net_sock_release(struct net_sock *sock)

@@ -130,6 +130,11 @@ struct net_ops {
     void (*flush)(struct net *n);
     void (*recv_done)(struct net *n); /* the next two may be NULL */
     bool (*pending)(const struct net *n);
+    /*
+     * A network without a kernel has this; else NULL. net_open() then makes no descriptor, and
+     * the filling says which address the socket has, or -errno. net_adopt() is not possible.
+     */
+    int (*bind)(struct net *n, const struct addr *wanted, struct addr *ret_bound);
 };
 
 extern const struct net_ops net_mmsg_ops;
@@ -137,7 +142,8 @@ extern const struct net_ops net_uring_ops;
 
 /*
  * NULL and errno. ENOSYS/EOPNOTSUPP from the io_uring engine: use mmsg instead. The loop must
- * outlive it. Each loop_wait() flushes first, and does not sleep while net_pending().
+ * outlive it. Each loop_wait() flushes first, and does not sleep while net_pending(). The loop
+ * may be NULL for a filling that watches no descriptor.
  */
 struct net *net_new(const struct net_ops *ops, struct loop *loop, const struct net_config *config);
 void net_free(struct net *n);
