@@ -1,0 +1,33 @@
+/*
+ * What the server under test uses, seen from outside: processor time, memory and context
+ * switches of a process with all its threads and children, or of a control group.
+ */
+#ifndef BENCH_USAGE_H
+#define BENCH_USAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/util.h"
+
+struct bench_usage {
+    bool known;
+    nsec cpu;          /* since the process or group began */
+    uint64_t memory;   /* resident now, bytes, of all processes */
+    uint64_t switches; /* voluntary and other; of the processes alive; 0 for a group */
+    unsigned processes, threads;
+};
+
+/* What is watched. Exactly one of the two is set. */
+struct bench_watch {
+    int pid;
+    const char *cgroup; /* a folder below /sys/fs/cgroup, or its whole path */
+    uint64_t memory_peak;
+};
+
+/* Looks once; also raises memory_peak. -ESRCH or -ENOENT when it is not there. */
+MUST_CHECK int bench_usage_read(struct bench_watch *w, struct bench_usage *ret);
+
+#endif
