@@ -92,7 +92,7 @@ static void refuse_open(struct transfer *t, int err)
 /* blksize is granted so that a packet with its headers crosses the path in one piece. */
 static void clamp_blksize(struct transfer *t, struct tftp_limits *limits)
 {
-    unsigned payload = net_path_payload(&t->x.peer, &t->x.local);
+    unsigned payload = t->worker->parts.path_payload(&t->x.peer, &t->x.local);
 
     if (payload < TFTP_HEADER_LEN + TFTP_BLKSIZE_DEFAULT)
         return;

@@ -148,7 +148,8 @@ static void take_mail(struct worker *w)
     settings_free(w->settings);
     w->settings = s;
     file_io_use_uring(w->files, s->use_uring);
-    loop_set_spin(w->loop, s->spin);
+    if (w->loop)
+        loop_set_spin(w->loop, s->spin);
     log_line(LOG_NOTICE, "worker %u: configuration reloaded, file backend for new operations: %s",
              w->index, file_io_name(w->files));
 }
@@ -178,7 +179,7 @@ static bool stopping(struct worker *w)
 
 /* ---- The loop ---- */
 
-static nsec next_deadline(const struct worker *w)
+nsec worker_deadline(const struct worker *w)
 {
     nsec deadline = wheel_next(&w->wheel);
 
@@ -205,7 +206,7 @@ static void receive(struct worker *w)
         if (n == 0)
             return;
         net_flush(w->net);
-        nsec after = loop_clock();
+        nsec after = w->parts.clock();
         bool full = n == w->round;
         if (after - before > ROUND_LONG)
             w->round = MAX(ROUND_MIN, w->round / 2);
@@ -217,22 +218,26 @@ static void receive(struct worker *w)
     }
 }
 
+bool worker_pass(struct worker *w, nsec now)
+{
+    w->now = now;
+    take_mail(w);
+    xfer_env_resume(&w->env, w->now);
+    receive(w);
+    file_complete(w->files, FILE_BUDGET);
+    w->timers_left = TIMER_BUDGET;
+    wheel_fire(&w->wheel, w->now, on_timer, w);
+    net_flush(w->net);
+    if (atomic_exchange(&w->want_stats, false))
+        worker_log_stats(w);
+    hist_add(&w->turns, w->parts.clock() - w->now);
+    return !stopping(w);
+}
+
 static void run(struct worker *w)
 {
-    do {
-        w->now = loop_wait(w->loop, next_deadline(w));
-        take_mail(w);
-        xfer_env_resume(&w->env, w->now);
-        receive(w);
-        file_complete(w->files, FILE_BUDGET);
-        w->timers_left = TIMER_BUDGET;
-        wheel_fire(&w->wheel, w->now, on_timer, w);
-        net_flush(w->net);
-        if (atomic_exchange(&w->want_stats, false))
-            worker_log_stats(w);
-        nsec spent = loop_clock() - w->now;
-        hist_add(&w->turns, spent);
-    } while (!stopping(w));
+    while (worker_pass(w, loop_wait(w->loop, worker_deadline(w))))
+        ;
 }
 
 /* ---- Start and end ---- */
@@ -266,7 +271,7 @@ static int make_ring(struct worker *w)
         .sq_thread_cpu = (int)c->performance_platform_io_uring_sq_thread_cpu,
     };
 
-    if (!wants_ring(c))
+    if (!wants_ring(c) || w->parts.net)
         return 0;
     w->ring = ring_new(&config);
     if (w->ring)
@@ -288,6 +293,12 @@ static int make_network(struct worker *w)
     const struct conf *c = w->conf;
     struct net_config config = settings_net_config(c);
     bool ring_wanted = w->ring && c->performance_platform_network_engine != 2;
+
+    if (w->parts.net) {
+        w->net = w->parts.net;
+        net_on_unreachable(w->net, on_unreachable, w);
+        return 0;
+    }
 
     if (ring_wanted) {
         w->loop = loop_new(w->ring);
@@ -340,7 +351,7 @@ static int make_files(struct worker *w)
         .upload_mode = (mode_t)strtoul(c->write_file_mode, NULL, 8),
     };
 
-    w->files = file_io_new(w->loop, w->ring, &file_config);
+    w->files = w->parts.files ? w->parts.files : file_io_new(w->loop, w->ring, &file_config);
     if (!w->files)
         return failed(w, -errno, "cannot start the file backend");
     file_io_on_notice(w->files, on_notice, w);
@@ -353,17 +364,20 @@ static int make_files(struct worker *w)
 static int make_sockets(struct worker *w)
 {
     bool v4 = false, v6 = false;
-    uint64_t seed = 0;
+    uint64_t seed = w->parts.seed;
 
     w->listen_port.kind = PORT_LISTEN;
     for (unsigned i = 0; i < w->listen_count; i++) {
-        int err = net_adopt(w->net, w->listen_fds[i], &w->listen_port, &w->listeners[i]);
+        int err =
+            w->parts.listen
+                ? net_open(w->net, &w->parts.listen[i], false, &w->listen_port, &w->listeners[i])
+                : net_adopt(w->net, w->listen_fds[i], &w->listen_port, &w->listeners[i]);
         if (err < 0)
             return failed(w, err, "cannot take over a listening socket");
         v4 |= w->listeners[i]->local.family == AF_INET;
         v6 |= w->listeners[i]->local.family == AF_INET6;
     }
-    if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+    if (seed == 0 && getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
         return failed(w, -errno, "cannot get random numbers");
     w->hash_key = prng_mix(seed);
     int err = ports_init(&w->ports, w->net, w->settings, (unsigned)w->conf->network_shared_ports,
@@ -373,16 +387,20 @@ static int make_sockets(struct worker *w)
     return 0;
 }
 
-static int set_up(struct worker *w)
+int worker_set_up(struct worker *w)
 {
     int err;
 
+    if (!w->parts.clock)
+        w->parts.clock = loop_clock;
+    if (!w->parts.path_payload)
+        w->parts.path_payload = net_path_payload;
     if ((err = make_ring(w)) < 0 || (err = make_network(w)) < 0 || (err = make_files(w)) < 0 ||
         (err = make_sockets(w)) < 0)
         return err;
     if (map_init(&w->peers, w->settings->transfers_max) < 0)
         return failed(w, -ENOMEM, "out of memory");
-    w->now = loop_clock();
+    w->now = w->parts.clock();
     wheel_init(&w->wheel, w->now);
     xfer_env_init(&w->env);
     w->env.net = w->net;
@@ -395,7 +413,7 @@ static int set_up(struct worker *w)
     return 0;
 }
 
-static void tear_down(struct worker *w)
+void worker_tear_down(struct worker *w)
 {
     if (w->net) {
         net_flush(w->net);
@@ -433,7 +451,7 @@ void *worker_main(void *arg)
 {
     struct worker *w = arg;
 
-    w->start_error = set_up(w);
+    w->start_error = worker_set_up(w);
     if (w->start_error == 0)
         log_line(LOG_NOTICE, "worker %u: packets by %s, files by %s", w->index, net_name(w->net),
                  file_io_name(w->files));
@@ -441,7 +459,7 @@ void *worker_main(void *arg)
     sem_post(w->started);
     if (ok)
         run(w);
-    tear_down(w);
+    worker_tear_down(w);
     atomic_store(&w->ended, true);
     return NULL;
 }

@@ -34,6 +34,17 @@ struct grave {
     nsec ended;
 };
 
+/* What a worker would make itself, or take from the kernel, given by whoever simulates it: tests
+ * in virtual time. All zero in the server. */
+struct worker_parts {
+    struct net *net; /* the worker's own from then on, as the next */
+    struct file_io *files;
+    const struct addr *listen; /* listen_count of them, opened in place of adopting descriptors */
+    nsec (*clock)(void);
+    unsigned (*path_payload)(const struct addr *peer, const struct addr *local);
+    uint64_t seed; /* of ports and hash keys; 0: the kernel's */
+};
+
 enum worker_stop { WORKER_RUN, WORKER_DRAIN, WORKER_STOP_NOW };
 
 struct worker {
@@ -53,6 +64,7 @@ struct worker {
     bool abandoned; /* ended with operations hanging in the kernel: exit without joining anything */
     sem_t *started;
 
+    struct worker_parts parts;
     struct settings *settings;
     struct loop *loop;
     struct ring *ring;
@@ -79,6 +91,17 @@ struct worker {
 
 /* Thread function; arg is the worker. Posts `started` once, with start_error set. */
 void *worker_main(void *arg);
+
+/*
+ * The pieces of which worker_main() is made, for whoever brings his own parts and waits himself.
+ * Set-up: 0 or -errno, with start_what; to be torn down in any case. A pass does all there is to
+ * do at `now`; false when the worker is to end. It has work again at its deadline, when a packet
+ * comes, or when a file operation completes.
+ */
+MUST_CHECK int worker_set_up(struct worker *w);
+nsec worker_deadline(const struct worker *w);
+bool worker_pass(struct worker *w, nsec now);
+void worker_tear_down(struct worker *w);
 
 /* The socket of the last transfer of this peer, if it ended in the last seconds. */
 const struct net_socket *worker_grave(const struct worker *w, const struct addr *peer);
