@@ -122,11 +122,16 @@ static bool ring_is_on(const struct file_io *f)
     return f->uring && f->use_uring && !file_uring_is_dead(f->uring);
 }
 
+static bool ring_cannot(const struct file_io *f, enum file_op op)
+{
+    return f->ring_cannot >> op & 1;
+}
+
 static enum file_backend choose(const struct file_io *f, enum file_op op)
 {
     if (f->mem)
         return FILE_BACKEND_MEM;
-    if (ring_is_on(f) && file_uring_can(f->uring, op) && !(f->ring_cannot >> op & 1))
+    if (ring_is_on(f) && file_uring_can(f->uring, op) && !ring_cannot(f, op))
         return FILE_BACKEND_URING;
     return FILE_BACKEND_THREADS;
 }
@@ -161,8 +166,8 @@ int file_submit(struct file_io *f, struct file_req *req)
     req->submitted = f->mem ? file_mem_now(f->mem) : loop_clock();
     memset(req->priv, 0, sizeof(req->priv));
     f->accepted++;
-    if (b == FILE_BACKEND_THREADS && f->ring_cannot >> req->op & 1 && ring_is_on(f))
-        f->stats.op_fallbacks++;
+    if (b == FILE_BACKEND_THREADS && ring_is_on(f) && file_uring_knows(req->op))
+        file_ring_cannot(f, req->op, -EOPNOTSUPP);
 
     if (b == FILE_BACKEND_URING)
         file_uring_submit(f->uring, req);
@@ -175,7 +180,8 @@ int file_submit(struct file_io *f, struct file_req *req)
 
 void file_cancel(struct file_io *f, struct file_req *req)
 {
-    if (req->cancelled)
+    /* Half a close helps nobody. */
+    if (req->cancelled || req->op == FILE_CLOSE || req->stage == STAGE_DONE)
         return;
     req->cancelled = true;
     switch ((enum file_backend)req->backend) {
@@ -246,7 +252,7 @@ void file_fall_back(struct file_io *f, struct file_req *req, int err)
 void file_ring_cannot(struct file_io *f, enum file_op op, int err)
 {
     f->stats.op_fallbacks++;
-    if (f->ring_cannot >> op & 1)
+    if (ring_cannot(f, op))
         return;
     f->ring_cannot |= UINT32_C(1) << op;
     file_notice(f, "io_uring cannot %s (%s): done by threads from now on", file_op_name(op),
@@ -268,6 +274,7 @@ static void judge_fallback(struct file_io *f, struct file_req *req)
 void file_finish(struct file_io *f, struct file_req *req, int64_t result)
 {
     req->result = result;
+    req->stage = STAGE_DONE;
     list_push_back(&f->done, &req->link);
 }
 

@@ -115,8 +115,8 @@ struct file_config {
 };
 
 /*
- * `ring` may be NULL (threads only). With a ring that the loop does not wait on itself, its
- * descriptor is watched through the loop. NULL and errno.
+ * `ring` may be NULL (threads only). A ring that the loop does not wait on itself tells the loop
+ * of completions by an eventfd, the only one that a ring can have. NULL and errno.
  */
 struct file_io *file_io_new(struct loop *loop, struct ring *ring, const struct file_config *config);
 /* A backend without a kernel: files are named buffers; see file/mem.h. */

@@ -15,6 +15,7 @@ enum file_stage {
     STAGE_START,
     STAGE_STAT, /* OPEN: `result` is the descriptor, READ with stat_after: the bytes read */
     STAGE_UNDO, /* OPEN: `result` is the descriptor, to be closed, priv[PRIV_ERROR] the answer */
+    STAGE_DONE, /* its result waits to be delivered */
 };
 
 /* Does what `req` asks, from its stage on, and fills in `result`, `st` and `space`. */

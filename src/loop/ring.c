@@ -41,6 +41,8 @@ struct ring {
     uint32_t features;
     uint64_t opcodes[4]; /* a bit per IORING_OP_ the kernel has */
 
+    unsigned workers;
+
     unsigned in_flight, in_flight_max;
 
     /* Reaped, not yet delivered. Twice the completion queue: one for what is reaped, one so
@@ -312,6 +314,11 @@ bool ring_supports(const struct ring *r, int opcode)
     return r->opcodes[opcode / 64] >> (opcode % 64) & 1;
 }
 
+unsigned ring_workers(const struct ring *r)
+{
+    return r->workers;
+}
+
 int ring_fd(const struct ring *r)
 {
     return r->u.ring_fd;
@@ -465,6 +472,7 @@ static void probe_features(struct ring *r, const struct ring_config *config)
     r->no_iowait = r->u.features & IORING_FEAT_NO_IOWAIT;
     if (io_uring_register_ring_fd(&r->u) == 1)
         r->enter_flags |= IORING_ENTER_REGISTERED_RING;
+    r->workers = workers[0];
     if (io_uring_register_iowq_max_workers(&r->u, workers) == 0)
         r->features |= RING_IOWQ_LIMITS;
     if (io_uring_register_files_sparse(&r->u, 1) == 0) {

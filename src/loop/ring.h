@@ -67,6 +67,8 @@ int ring_error(const struct ring *r);
 
 uint32_t ring_features(const struct ring *r);
 bool ring_supports(const struct ring *r, int opcode); /* IORING_OP_... by probe */
+/* Kernel workers for file operations: more that block at once wait for each other. */
+unsigned ring_workers(const struct ring *r);
 int ring_fd(const struct ring *r);
 struct io_uring *ring_raw(struct ring *r); /* for registration calls */
 

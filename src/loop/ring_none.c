@@ -31,6 +31,12 @@ bool ring_supports(const struct ring *r, int opcode)
     return false;
 }
 
+unsigned ring_workers(const struct ring *r)
+{
+    (void)r;
+    return 0;
+}
+
 int ring_fd(const struct ring *r)
 {
     (void)r;
