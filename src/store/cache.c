@@ -452,7 +452,7 @@ static int read_slow(struct store *s, struct store_reader *r, uint64_t offset, u
     } else {
         list_del(&r->turn.link);
         list_del(&r->starved);
-        if (end == share_end && share_end < asked_end) {
+        if (end < asked_end && (unsigned)n < max) {
             r->waiting = true;
             reader_wake(s, r); /* the rest is for its next call */
         }
