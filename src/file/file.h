@@ -81,7 +81,8 @@ struct file_req {
     void *buf;         /* READ, WRITE */
     size_t len;        /* READ, WRITE, ALLOCATE */
     uint64_t offset;   /* READ, WRITE, ALLOCATE, TRUNCATE */
-    bool hot;          /* READ: expected in the page cache, worth a try without a helper thread */
+    bool hot;          /* READ: expected in the page cache, worth a try without a helper thread.
+                          On the ring false in done() when it was not there */
     bool stat_after;   /* READ: when it succeeded, fstat of fd into `st` in the same operation; if
                           that fails, the result is its error */
 

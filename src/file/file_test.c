@@ -212,6 +212,9 @@ static void test_hot_but_cold(void **state)
     assert_int_equal(posix_fadvise(req.fd, 0, 0, POSIX_FADV_DONTNEED), 0);
     assert_true(rig_do(&rig, &req) > 0);
     rig_check_bytes(rig.buffers, (size_t)req.result, 0);
+    req.hot = true;
+    assert_int_equal(rig_do(&rig, &req), 65536); /* now it is there */
+    assert_true(req.hot);
     rig_close_file(&rig, req.fd);
 }
 

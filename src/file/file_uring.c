@@ -60,11 +60,6 @@ static void complete(struct ring_op *op, int res, uint32_t flags);
 
 /* ------------------------------------------------------------------------ one operation */
 
-static bool is_hot(const struct file_req *req)
-{
-    return req->hot && !file_priv(req, PRIV_TRIES);
-}
-
 static void prep_read(struct file_uring *u, struct io_uring_sqe *sqe, struct file_req *req)
 {
     size_t at = (size_t)((char *)req->buf - u->buffers);
@@ -77,7 +72,7 @@ static void prep_read(struct file_uring *u, struct io_uring_sqe *sqe, struct fil
         io_uring_prep_read(sqe, req->fd, req->buf, len, req->offset);
     /* A cold read stalls whoever submits it, for as long as the disk takes to accept its
      * read-ahead: only a worker may. What is in the page cache comes at once. */
-    if (is_hot(req))
+    if (req->hot)
         sqe->rw_flags = RWF_NOWAIT;
     else
         sqe->flags |= IOSQE_ASYNC;
@@ -157,9 +152,8 @@ static void prep(struct file_uring *u, struct io_uring_sqe *sqe, struct file_req
     case FILE_CHMOD:
     case FILE_TRUNCATE:
     case FILE_OPS:
-        break;
+        assert(false); /* file_uring_can() does not list them */
     }
-    assert(!"an operation that file_uring_can() does not list");
 }
 
 static const int opcodes[FILE_OPS] = {
@@ -246,14 +240,16 @@ static void try_again(struct file_uring *u, struct file_req *req)
     intptr_t tries = file_priv(req, PRIV_TRIES) + 1;
 
     file_priv_set(req, PRIV_TRIES, tries);
-    if (req->cancelled)
+    if (req->cancelled) {
         finish(u, req, -ECANCELED);
-    else if (tries > TRIES_MAX || u->dead)
+    } else if (tries > TRIES_MAX || u->dead) {
         hand_over(u, req);
-    else if (tries == 1 && req->hot)
+    } else if (req->hot && req->op == FILE_READ) {
+        req->hot = false;
         start(u, req); /* it was not in the page cache: now by a worker */
-    else
+    } else {
         list_push_back(&u->stalled, &req->link);
+    }
 }
 
 static void refused(struct file_uring *u, struct file_req *req, int err)
@@ -372,7 +368,7 @@ static void failed(struct file_uring *u, struct file_req *req, int res)
 {
     bool fallback = u->f->config.fallback_on_error;
 
-    if (means_again(res) || (res == -EOPNOTSUPP && req->op == FILE_READ && is_hot(req))) {
+    if (means_again(res) || (res == -EOPNOTSUPP && req->op == FILE_READ && req->hot)) {
         try_again(u, req);
     } else if (req->op == FILE_LINK && res == -ENOENT && req->stage == STAGE_START) {
         req->stage++; /* also the answer to the unprivileged: there is another way */

@@ -332,7 +332,8 @@ static void test_spin(void **state)
         while (p.calls <= i)
             loop_wait(fx->loop, NSEC_NEVER);
     }
-    assert_true(stats->spins_won > 0);
+    if (!use_sqpoll) /* the polling thread may take longer than the spin to see a request */
+        assert_true(stats->spins_won > 0);
 
     for (int i = 0; i < 40; i++)
         loop_wait(fx->loop, loop_clock() + NSEC_PER_MSEC);
