@@ -285,7 +285,9 @@ static void data_overdue(struct client_transfer *t)
     const struct tftp_session *s = &t->x.session;
     const struct tftp_receiver *r = &s->receiver;
 
-    if (!s->oack_used || t->client->options->command != CLIENT_GET)
+    /* What a stream has got cannot be taken back. */
+    if (!s->oack_used || t->client->options->command != CLIENT_GET ||
+        (t->client->plan->stream >= 0 && r->expected > 1))
         return;
     if (r->expected == 1) {
         if (r->tries < SILENT_TRIES || s->params.blksize <= TFTP_BLKSIZE_DEFAULT)

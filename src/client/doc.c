@@ -139,7 +139,7 @@ void client_doc_manual_options(FILE *out)
 
 void client_doc_manual_codes(FILE *out)
 {
-    fputs(".Bl -tag -width 130n\n", out);
+    fputs(".Bl -tag -width Ds\n", out);
     for (unsigned i = 0; i < client_status_count; i++) {
         const struct client_status_row *r = &client_statuses[i];
 

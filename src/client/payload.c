@@ -149,6 +149,16 @@ static bool is_acceptable(struct client_transfer *t, uint64_t bytes)
     return true;
 }
 
+/* What has come may be acknowledged when there is room for the next window. */
+static bool has_room_for_window(const struct client_transfer *t)
+{
+    const struct store_sink *sink = &t->x.sink;
+
+    if (to_stream(t) || sink->state != STORE_SINK_OPEN)
+        return true;
+    return store_sink_room(sink) > MIN(window_bytes(t), t->client->window_bytes);
+}
+
 static void receive_accept(struct xfer *x, struct view data)
 {
     struct client_transfer *t = of(x);
@@ -161,16 +171,8 @@ static void receive_accept(struct xfer *x, struct view data)
     } else {
         put_bytes(t, data.p, data.n);
     }
-}
-
-/* The window may be acknowledged when there is room for the next one. */
-static bool has_room_for_window(const struct client_transfer *t)
-{
-    const struct store_sink *sink = &t->x.sink;
-
-    if (to_stream(t) || sink->state != STORE_SINK_OPEN)
-        return true;
-    return store_sink_room(sink) > MIN(window_bytes(t), t->client->window_bytes);
+    if (has_room_for_window(t)) /* even a window that is cut short by the timer */
+        tftp_session_stored(&x->session, x->accepted + data.n, t->client->now);
 }
 
 static void acknowledge(struct client_transfer *t)

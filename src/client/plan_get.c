@@ -20,7 +20,8 @@ static enum client_status local_name(struct planner *p, const char *file, char *
     const char *name = plan_last_part(file);
 
     *ret = NULL;
-    if (p->plan->stream >= 0 || p->options->command == CLIENT_PROBE || *file == '\0')
+    if (p->plan->stream >= 0 || p->options->output || p->options->command == CLIENT_PROBE ||
+        *file == '\0')
         return CLIENT_OK;
     if (*name == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return plan_problem(p, CLIENT_USAGE,

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "client/client.h"
 
@@ -53,9 +54,12 @@ static void refused(struct client_transfer *t)
         if (refusals[i].code == code)
             r = refusals[i];
     const char *advice = t->x.session.sending ? r.try_put : r.try_get;
+    const char *word = code <= TFTP_ERR_OPTION ? tftp_error_text(code) : "";
+    bool told = strcasecmp(word, t->peer_text) == 0;
+
     set(t, r.status, "the server says: %s (error %u%s%s)%s%s",
-        t->peer_text[0] ? t->peer_text : "nothing", code, code <= TFTP_ERR_OPTION ? ", " : "",
-        code <= TFTP_ERR_OPTION ? tftp_error_text(code) : "", *advice ? "; " : "", advice);
+        t->peer_text[0] ? t->peer_text : "nothing", code, *word && !told ? ", " : "",
+        told ? "" : word, *advice ? "; " : "", advice);
 }
 
 static void local(struct client_transfer *t)
