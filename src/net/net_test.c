@@ -217,6 +217,53 @@ static void test_wait_flushes(void **state)
     rig_stop(&r);
 }
 
+struct chain {
+    struct rig *r;
+    struct net_socket *socket;
+    struct addr to;
+    unsigned sent;
+};
+
+static void chain_done(struct net_tx *tx, int res);
+
+static void chain_send(struct chain *c)
+{
+    struct net_tx *tx = rig_tx(c->r, c->socket, &c->to);
+
+    assert_non_null(tx);
+    tx->done = chain_done;
+    tx->owner = c;
+    tx_add(tx, "x", 1);
+    net_queue(c->r->net, tx);
+}
+
+static void chain_done(struct net_tx *tx, int res)
+{
+    struct chain *c = tx->owner;
+
+    assert_int_equal(res, 1);
+    if (c->sent++ % 500 < 450)
+        chain_send(c);
+}
+
+/* done() queues the next, more often than one flush goes along with. */
+static void test_queue_in_done(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct net_config config = rig_config();
+
+    config.tx_slots = 2; /* the one that is done is not back in the pool yet */
+    START(&r, &config);
+    int peer = peer_open("127.0.0.1");
+    struct chain c = {.r = &r, .socket = rig_open(&r, "127.0.0.1:0"), .to = peer_addr(peer)};
+    chain_send(&c);
+    rig_until(&r, &c.sent, 451);
+    assert_int_equal(net_stats(r.net)->tx_datagrams, 451);
+    close(peer);
+    rig_stop(&r);
+}
+
 static void test_truncation(void **state)
 {
     (void)state;
@@ -431,6 +478,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_few_buffers),
         cmocka_unit_test(test_many_out),
         cmocka_unit_test(test_wait_flushes),
+        cmocka_unit_test(test_queue_in_done),
         cmocka_unit_test(test_truncation),
         cmocka_unit_test(test_large_in),
         cmocka_unit_test(test_empty_datagrams),

@@ -139,7 +139,7 @@ bool uring_hand_over(struct net *n)
     struct uring *u = n->engine;
     struct list *pos;
 
-    if (!ring_error(u->ring))
+    if (!ring_error(u->ring) || n->depth > 1) /* callers on the stack know the old state */
         return false;
     if (u->sending > 0 || u->batch_count > 0 || u->filled_head != u->filled_tail)
         return false;
