@@ -1,0 +1,177 @@
+"""How each server under test is started: pinned to one processor, quiet, on a folder of files."""
+
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[1]
+# Program: its Debian package and the libraries that are not on every machine.
+PEERS = {"in.tftpd": ("tftpd-hpa", "libwrap0"), "atftpd": ("atftpd", "libwrap0", "libpcre3"),
+         "dnsmasq": ("dnsmasq-base",)}
+
+# ringtftpd: network engine and file back end.
+COMBINATIONS = {
+    "mmsg+threads": ("mmsg", "false"),
+    "mmsg+io_uring": ("mmsg", "true"),
+    "io_uring+threads": ("io_uring", "false"),
+    "io_uring+io_uring": ("io_uring", "true"),
+}
+
+
+class Unavailable(Exception):
+    """This server cannot be run here; the text says why."""
+
+
+def free_port():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def peer_program(name, build):
+    """The program from its Debian package: installed, or unpacked below BUILD/peers (two of them
+    cannot be installed together)."""
+    folder = build / "peers"
+    for place in (folder / "usr/sbin" / name, pathlib.Path("/usr/sbin") / name):
+        if place.exists():
+            return place
+    folder.mkdir(parents=True, exist_ok=True)
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        raise Unavailable(f"{name} is not installed and this is not Debian")
+    for package in PEERS[name]:
+        got = subprocess.run(["apt-get", "download", package], cwd=folder,
+                             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        found = sorted(folder.glob(f"{package}_*.deb"))
+        if got.returncode != 0 or not found:
+            raise Unavailable(f"the package {package} cannot be downloaded")
+        subprocess.run(["dpkg-deb", "-x", str(found[-1]), str(folder)], check=True)
+    place = folder / "usr/sbin" / name
+    if not place.exists():
+        raise Unavailable(f"the package {PEERS[name][0]} holds no {name}")
+    return place
+
+
+def peer_environment(build):
+    """With the libraries that were unpacked."""
+    folders = [str(p) for p in (build / "peers").glob("**/*-linux-gnu*") if p.is_dir()]
+    path = os.environ.get("LD_LIBRARY_PATH", "")
+    return {**os.environ, "LD_LIBRARY_PATH": ":".join([*folders, *([path] if path else [])])}
+
+
+def peer_version(name, build):
+    """As the package says."""
+    found = sorted((build / "peers").glob(f"{PEERS[name][0]}_*.deb"))
+    if found:
+        return found[-1].name.split("_")[1]
+    got = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", PEERS[name][0]],
+                         capture_output=True, text=True, check=False)
+    return got.stdout or "unknown"
+
+
+def command_of(name, build, root, options):
+    """(arguments, host, port) of a server by its name."""
+    port = free_port()
+    host = "127.0.0.1"
+    if name == "floor":
+        files = sorted(str(p) for p in root.iterdir() if p.is_file())
+        return [str(build / "src/bench/floor"), str(port), *files], host, port
+    if name.startswith("ringtftpd"):
+        engine, uring = COMBINATIONS[name.split(" ")[1]]
+        settings = {"performance.platform.network.engine": engine,
+                    "performance.platform.io_uring.enabled": uring,
+                    "performance.workers": "1", "log.level": "error"}
+        if uring == "true":
+            settings["performance.platform.io_uring.fallback_on_error"] = "false"
+        settings.update(options)
+        command = [str(build / "src/cli/ringtftpd"), "--root", str(root), "--listen",
+                   f"{host}:{port}"]
+        for key, value in settings.items():
+            command += ["-o", f"{key}={value}"]
+        return command, host, port
+    program = str(peer_program(name, build))
+    if os.geteuid() != 0:
+        raise Unavailable(f"{name} wants to be started by root")
+    if name == "in.tftpd":
+        return [program, "-L", "-a", f"{host}:{port}", "-u", "root", "-s", str(root)], host, port
+    if name == "atftpd":
+        return [program, "--daemon", "--no-fork", "--port", str(port), "--bind-address", host,
+                "--maxthread", "20000", "--user", "root", "--group", "root", "--logfile",
+                "/dev/null", str(root)], host, port
+    host, port = "127.0.69.1", 69  # its port is fixed, so it has an address of its own
+    return [program, "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--enable-tftp",
+            f"--tftp-root={root}", "--tftp-max=20000", f"--listen-address={host}",
+            "--bind-interfaces", "--user=root", "--group=root", "--pid-file=",
+            "--log-facility=/dev/null"], host, port
+
+
+class Server:
+    """A running server. With `with`: it and all its children are gone afterwards."""
+
+    def __init__(self, name, build, root, cpu=None, options=None):
+        self.name = name
+        command, self.host, self.port = command_of(name, build, pathlib.Path(root), options or {})
+
+        def prepare():
+            os.setsid()
+            if cpu is not None:
+                os.sched_setaffinity(0, {cpu})
+
+        self.log = open(build / "server.log", "w+b")
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log,
+                                        stderr=subprocess.STDOUT, preexec_fn=prepare,
+                                        env=peer_environment(build) if name in PEERS else None)
+        try:
+            self._wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    @property
+    def address(self):
+        return f"{self.host}:{self.port}"
+
+    def _listening(self):
+        want = "%08X:%04X" % (int.from_bytes(socket.inet_aton(self.host), "little"), self.port)
+        anywhere = "00000000:%04X" % self.port
+        with open("/proc/net/udp", encoding="ascii") as lines:
+            return any(line.split()[1] in (want, anywhere) for line in lines if ":" in line)
+
+    def _wait_ready(self):
+        end = time.monotonic() + 20
+        while not self._listening():
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.log.seek(0)
+                text = self.log.read().decode("utf-8", "replace").strip().splitlines()
+                raise Unavailable(f"{self.name} did not start: {text[-1] if text else 'no word'}")
+            time.sleep(0.01)
+
+    def stop(self):
+        for sig in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.process.pid, sig)
+            except ProcessLookupError:
+                pass
+            try:
+                self.process.wait(5)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)  # children that outlived it
+        except ProcessLookupError:
+            pass
+        self.log.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
