@@ -253,11 +253,12 @@ static void large_blocks_in_a_small_pool(void **state)
 static void many_files_stay_small(void **state)
 {
     (void)state;
-    static struct client c[CROWD];
+    enum { MANY = 300 };
+    static struct client c[MANY];
     char name[16];
 
-    start(4 * CROWD);
-    for (unsigned i = 0; i < CROWD; i++) {
+    start(4 * MANY);
+    for (unsigned i = 0; i < MANY; i++) {
         snprintf(name, sizeof(name), "f%u", i);
         file_mem_put_pattern(rig.io, name, 20 * CHUNK, pattern);
         c[i] = (struct client){0};
@@ -266,20 +267,20 @@ static void many_files_stay_small(void **state)
     rig_settle(&rig);
     /* In lock-step: a block for each in turn. */
     for (unsigned block = 0; block < 20 * CHUNK / 512; block++) {
-        for (unsigned i = 0; i < CROWD; i++) {
+        for (unsigned i = 0; i < MANY; i++) {
             c[i].r.size = 512 * (block + 1);
             c[i].done = false;
             client_run(&c[i]);
         }
         rig_settle(&rig);
-        for (unsigned i = 0; i < CROWD; i++) {
+        for (unsigned i = 0; i < MANY; i++) {
             client_run(&c[i]);
             assert_true(c[i].at == 512 * (block + 1) && !c[i].mixed);
         }
     }
-    assert_true(store_stats(rig.s)->chunks_used <= 2 * CROWD + CROWD / 4);
-    assert_int_equal(store_stats(rig.s)->bytes_read, (uint64_t)CROWD * 20 * CHUNK);
-    for (unsigned i = 0; i < CROWD; i++)
+    assert_true(store_stats(rig.s)->chunks_used <= 2 * MANY + MANY / 4);
+    assert_int_equal(store_stats(rig.s)->bytes_read, (uint64_t)MANY * 20 * CHUNK);
+    for (unsigned i = 0; i < MANY; i++)
         store_close(rig.s, &c[i].r);
     rig_fini(&rig);
 }
