@@ -76,7 +76,7 @@ class Bench:
         cpu = self.load_cpu if cpu is None else cpu
         before = machine.softirq_thread_s(self.server_cpu)
         command = [str(self.program), server.address, "--json", "-", "--server-pid",
-                   str(server.pid), "--grace", str(limit), "--patience", str(limit), *arguments]
+                   str(server.pid), *server.group_options, "--grace", str(limit), "--patience", str(limit), *arguments]
         got = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                              timeout=3 * limit + 60, check=False,
                              preexec_fn=lambda: os.sched_setaffinity(0, {cpu}))

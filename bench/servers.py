@@ -33,9 +33,9 @@ def free_port():
 
 
 def peer_program(name, build):
-    """The program from its Debian package: installed, or unpacked below BUILD/peers (two of them
-    cannot be installed together)."""
-    folder = build / "peers"
+    """The program from its Debian package: unpacked below BUILD/peers (two of them cannot be
+    installed together, and one brings a program of the other's name), or as installed."""
+    folder = build / "peers" / name
     for place in (folder / "usr/sbin" / name, pathlib.Path("/usr/sbin") / name):
         if place.exists():
             return place
@@ -55,16 +55,16 @@ def peer_program(name, build):
     return place
 
 
-def peer_environment(build):
+def peer_environment(name, build):
     """With the libraries that were unpacked."""
-    folders = [str(p) for p in (build / "peers").glob("**/*-linux-gnu*") if p.is_dir()]
+    folders = [str(p) for p in (build / "peers" / name).glob("**/*-linux-gnu*") if p.is_dir()]
     path = os.environ.get("LD_LIBRARY_PATH", "")
     return {**os.environ, "LD_LIBRARY_PATH": ":".join([*folders, *([path] if path else [])])}
 
 
 def peer_version(name, build):
     """As the package says."""
-    found = sorted((build / "peers").glob(f"{PEERS[name][0]}_*.deb"))
+    found = sorted((build / "peers" / name).glob(f"{PEERS[name][0]}_*.deb"))
     if found:
         return found[-1].name.split("_")[1]
     got = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", PEERS[name][0]],
@@ -108,6 +108,22 @@ def command_of(name, build, root, options):
             "--log-facility=/dev/null"], host, port
 
 
+def make_group():
+    """A control group that counts the processor time of all that run in it, or None."""
+    for place in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/cpuacct"):
+        group = pathlib.Path(place) / f"ringtftp-bench-{os.getpid()}"
+        if not (pathlib.Path(place) / "cgroup.procs").exists():
+            continue
+        try:
+            group.mkdir(exist_ok=True)
+        except OSError:
+            continue
+        if (group / "cpu.stat").exists() or (group / "cpuacct.usage").exists():
+            return group
+        group.rmdir()
+    return None
+
+
 class Server:
     """A running server. With `with`: it and all its children are gone afterwards."""
 
@@ -115,15 +131,19 @@ class Server:
         self.name = name
         command, self.host, self.port = command_of(name, build, pathlib.Path(root), options or {})
 
+        self.group = make_group()
+
         def prepare():
             os.setsid()
+            if self.group:
+                (self.group / "cgroup.procs").write_text("0")
             if cpu is not None:
                 os.sched_setaffinity(0, {cpu})
 
         self.log = open(build / "server.log", "w+b")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log,
                                         stderr=subprocess.STDOUT, preexec_fn=prepare,
-                                        env=peer_environment(build) if name in PEERS else None)
+                                        env=peer_environment(name, build) if name in PEERS else None)
         try:
             self._wait_ready()
         except BaseException:
@@ -133,6 +153,11 @@ class Server:
     @property
     def pid(self):
         return self.process.pid
+
+    @property
+    def group_options(self):
+        """For the load generator."""
+        return ["--server-cgroup", str(self.group)] if self.group else []
 
     @property
     def address(self):
@@ -169,6 +194,14 @@ class Server:
         except ProcessLookupError:
             pass
         self.log.close()
+        for _ in range(100):  # the last of its processes may still be on their way out
+            if not self.group:
+                break
+            try:
+                self.group.rmdir()
+                self.group = None
+            except OSError:
+                time.sleep(0.01)
 
     def __enter__(self):
         return self

@@ -103,7 +103,7 @@ static void watch(struct state *st)
             read(st->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
             stop_all(st);
         if ((st->watch.pid > 0 || st->watch.cgroup) && atomic_load(&st->run.working) > 0 &&
-            bench_usage_read(&st->watch, &usage) < 0)
+            bench_usage_read(&st->watch, false, &usage) < 0)
             st->report.after.known = false; /* it has gone; told at the end */
         if (st->live && last)
             live_line(st, last, &last_at);
@@ -119,7 +119,7 @@ static int read_usage(struct state *st, struct bench_usage *ret)
 
     if (st->watch.pid <= 0 && !st->watch.cgroup)
         return EX_OK;
-    int err = bench_usage_read(&st->watch, ret);
+    int err = bench_usage_read(&st->watch, true, ret);
     if (err == 0)
         return EX_OK;
     if (st->watch.cgroup)

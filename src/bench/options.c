@@ -215,7 +215,8 @@ static const struct row rows[] = {
     {"quiet", 'q', FLAG(quiet), NULL, "no live line, no summary"},
     {"server-pid", 0, NUM(n.server_pid, 1, 4194304), "PID",
      "report what this process and its children use"},
-    {"server-cgroup", 0, TEXT(server_cgroup), "GROUP", "report what this control group uses"},
+    {"server-cgroup", 0, TEXT(server_cgroup), "GROUP",
+     "report what this control group uses (with --server-pid: its CPU)"},
     {"grace", 0, TIME(times.grace, 0, 1e6), "SECONDS",
      "running transfers have this long after the duration (default 10)"},
 
@@ -370,8 +371,6 @@ static int settle(struct bench_parse *p)
         plan->count = plan->clients;
     if (plan->duration == 0)
         plan->grace = 0;
-    if (plan->server_pid > 0 && plan->server_cgroup)
-        return bench_spec_complain(p, "--server-pid and --server-cgroup: expected one of them");
     if (plan->source_first.family != 0 && plan->source_first.family != plan->server.family)
         return bench_spec_complain(p, "--source: expected an address of the server's family");
     if (plan->corpus.count == 0)

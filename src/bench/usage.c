@@ -86,12 +86,13 @@ static nsec own_cpu(const struct process *p)
     return p->own_ticks * (NSEC_PER_SEC / (nsec)sysconf(_SC_CLK_TCK));
 }
 
-static void count_process(struct process *p, struct bench_usage *u)
+static void count_process(struct process *p, bool closely, struct bench_usage *u)
 {
     p->counted = true;
     u->cpu += own_cpu(p) + p->child_ticks * (NSEC_PER_SEC / (nsec)sysconf(_SC_CLK_TCK));
     u->memory += p->pages * (uint64_t)sysconf(_SC_PAGESIZE);
-    u->switches += read_switches(p->pid);
+    if (closely)
+        u->switches += read_switches(p->pid);
     u->processes++;
     u->threads += p->threads;
 }
@@ -122,27 +123,26 @@ static unsigned list_processes(struct process **ret)
 }
 
 /* The process and all that descend from it. */
-static int read_tree(int pid, struct bench_usage *u)
+static int read_tree(int pid, bool closely, struct bench_usage *u)
 {
     struct process *all;
     unsigned count = list_processes(&all);
+    int highest = pid;
     bool found = true;
 
     for (unsigned i = 0; i < count; i++)
-        if (all[i].pid == pid)
-            count_process(&all[i], u);
-    while (found) {
+        highest = MAX(highest, MAX(all[i].pid, all[i].parent));
+    bool *in_tree = calloc((size_t)highest + 1, sizeof(*in_tree));
+    while (found && in_tree) {
         found = false;
         for (unsigned i = 0; i < count; i++) {
-            if (all[i].counted)
+            if (all[i].counted || (all[i].pid != pid && !in_tree[all[i].parent]))
                 continue;
-            for (unsigned k = 0; k < count; k++)
-                if (all[k].counted && all[k].pid == all[i].parent && !all[i].counted) {
-                    count_process(&all[i], u);
-                    found = true;
-                }
+            count_process(&all[i], closely, u);
+            in_tree[all[i].pid] = found = true;
         }
     }
+    free(in_tree);
     free(all);
     return u->processes > 0 ? 0 : -ESRCH;
 }
@@ -171,12 +171,17 @@ static int group_number(const char *group, const char *file, const char *key, ui
 
 static int read_group(const char *group, struct bench_watch *w, struct bench_usage *u)
 {
-    uint64_t usec, bytes, peak;
-    int err = group_number(group, "cpu.stat", "usage_usec ", &usec);
+    uint64_t n, bytes, peak;
+    int err = group_number(group, "cpu.stat", "usage_usec ", &n);
 
-    if (err < 0)
+    if (err == 0)
+        u->cpu = n * NSEC_PER_USEC;
+    else if ((err = group_number(group, "cpuacct.usage", "", &n)) == 0) /* the first version */
+        u->cpu = n;
+    else
         return err;
-    u->cpu = usec * NSEC_PER_USEC;
+    if (w->pid > 0)
+        return 0;
     if (group_number(group, "memory.current", "", &bytes) == 0)
         u->memory = bytes;
     if (group_number(group, "memory.peak", "", &peak) == 0)
@@ -184,11 +189,13 @@ static int read_group(const char *group, struct bench_watch *w, struct bench_usa
     return 0;
 }
 
-int bench_usage_read(struct bench_watch *w, struct bench_usage *ret)
+int bench_usage_read(struct bench_watch *w, bool closely, struct bench_usage *ret)
 {
     struct bench_usage u = {0};
-    int err = w->cgroup ? read_group(w->cgroup, w, &u) : read_tree(w->pid, &u);
+    int err = w->pid > 0 ? read_tree(w->pid, closely, &u) : 0;
 
+    if (err == 0 && w->cgroup)
+        err = read_group(w->cgroup, w, &u);
     if (err < 0)
         return err;
     u.known = true;

@@ -20,14 +20,19 @@ struct bench_usage {
     unsigned processes, threads;
 };
 
-/* What is watched. Exactly one of the two is set. */
+/*
+ * What is watched: a process with its descendants, or a control group. With both, the group
+ * tells the processor time (it also knows of children that nobody waited for), the process the
+ * rest.
+ */
 struct bench_watch {
-    int pid;
-    const char *cgroup; /* a folder below /sys/fs/cgroup, or its whole path */
+    int pid;            /* 0: none */
+    const char *cgroup; /* a folder below /sys/fs/cgroup, or its whole path; NULL: none */
     uint64_t memory_peak;
 };
 
-/* Looks once; also raises memory_peak. -ESRCH or -ENOENT when it is not there. */
-MUST_CHECK int bench_usage_read(struct bench_watch *w, struct bench_usage *ret);
+/* Looks once; also raises memory_peak. `closely`: context switches too, which takes a file for
+ * each thread. -ESRCH or -ENOENT when it is not there. */
+MUST_CHECK int bench_usage_read(struct bench_watch *w, bool closely, struct bench_usage *ret);
 
 #endif
