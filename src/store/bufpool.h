@@ -37,7 +37,7 @@ struct store_chunk {
     uint8_t state; /* enum chunk_state */
     uint8_t place; /* enum chunk_place */
     bool behind;   /* no reader of the file has it ahead */
-    bool again;    /* has been read before: likely in the page cache */
+    bool hot;      /* while loading: asked for as a hot read */
     int error;
     struct map_node node; /* store.chunks */
     struct list rest;     /* the pool's lists */

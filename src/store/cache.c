@@ -18,6 +18,11 @@
  * sinks'. */
 enum { SPAN_MAX = 64 };
 
+enum {
+    HOT_BYTES_MAX = 4 * 1024 * 1024,
+    COLD_RUN_MAX = 63,
+};
+
 struct chunk_key {
     const struct store_file *file;
     uint64_t index;
@@ -176,17 +181,50 @@ static bool unchanged(const struct file_stat *was, const struct file_stat *is)
     return is->size > was->size || (is->size == was->size && is->mtime_ns == was->mtime_ns);
 }
 
+/*
+ * Whether to ask for the bytes as being in the page cache, which is the cheapest read when it is
+ * true and a wasted try when not. Each file is tried, and after a failure left alone for some
+ * chunks, more with every failure. The bytes are copied while we submit, on our own time: at
+ * most HOT_BYTES_MAX at once, a fraction of a millisecond.
+ */
+static bool ask_hot(struct store *s, struct store_file *f, size_t bytes)
+{
+    if (f->cold_left > 0) {
+        f->cold_left--;
+        return false;
+    }
+    return s->hot_bytes + bytes <= HOT_BYTES_MAX;
+}
+
+static void learn_hot(struct store *s, struct store_chunk *c)
+{
+    struct store_file *f = c->file;
+
+    if (!c->hot)
+        return;
+    assert(s->hot_bytes >= c->op.req.len);
+    s->hot_bytes -= c->op.req.len;
+    if (c->op.req.result <= 0)
+        return;
+    f->cold_run = c->op.req.hot ? 0 : MIN(2 * f->cold_run + 1, (unsigned)COLD_RUN_MAX);
+    f->cold_left = f->cold_run;
+}
+
 static void read_done(struct store_op *op);
 
 static void read_more(struct store *s, struct store_chunk *c)
 {
+    size_t len = c->n - c->got;
+
+    c->hot = ask_hot(s, c->file, len);
+    s->hot_bytes += c->hot ? len : 0;
     c->op.req = (struct file_req){
         .op = FILE_READ,
         .fd = c->file->fd,
         .buf = c->data + c->got,
-        .len = c->n - c->got,
+        .len = len,
         .offset = (c->index << s->pool.shift) + c->got,
-        .hot = c->again,
+        .hot = c->hot,
         .stat_after = true,
     };
     op_submit(s, &c->op, read_done);
@@ -199,6 +237,7 @@ static void read_done(struct store_op *op)
     struct store_file *f = c->file;
     int64_t n = op->req.result;
 
+    learn_hot(s, c);
     if (n > 0) {
         assert(n <= c->n - c->got);
         c->got += (uint32_t)n;
@@ -228,8 +267,6 @@ void cache_load(struct store *s, struct store_file *f, uint64_t index)
     c->index = index;
     c->state = CHUNK_LOADING;
     c->got = 0;
-    c->again = index < f->read_end;
-    f->read_end = MAX(f->read_end, index + 1);
     c->n = (uint32_t)MIN((uint64_t)s->pool.chunk_bytes, f->st.size - (index << s->pool.shift));
     map_insert(&s->chunks, &c->node, chunk_hash(f, index));
     list_push_back(&f->chunks, &c->in_file);

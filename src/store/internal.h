@@ -33,7 +33,8 @@ struct store_file {
     struct list starved; /* store_reader.starved */
     struct list chunks;  /* store_chunk.in_file */
     struct list idle;    /* store.idle, while there are no readers */
-    uint64_t read_end;   /* chunks before this one have been asked of the backend */
+    unsigned cold_left;  /* reads yet to come that are not asked for as hot ones ... */
+    unsigned cold_run;   /* ... of so many since the last that turned out to be cold */
     unsigned ops;        /* reads in flight: the descriptor stays open for them */
     struct store_op close;
 };
@@ -54,8 +55,9 @@ struct store {
     struct prng prng;      /* for hidden names */
     struct list pending;   /* file_req.link: refused by the backend so far */
     unsigned in_flight;
-    bool in_done;    /* inside a completion: what is owed will be called at its end */
-    struct list due; /* store_turn.link: calls that are owed */
+    size_t hot_bytes; /* being read as hot: copied by this thread when it submits */
+    bool in_done;     /* inside a completion: what is owed will be called at its end */
+    struct list due;  /* store_turn.link: calls that are owed */
     struct store_op kick;
     bool kick_busy;
     struct store_stats stats;
