@@ -14,8 +14,9 @@
 
 struct mmsg {
     struct list ready;
-    unsigned pass; /* datagrams since the last empty net_recv() */
-    unsigned used; /* slots the last recv filled; only these need a reset */
+    struct list ready_last; /* sockets marked `last` */
+    unsigned pass;          /* datagrams since the last empty net_recv() */
+    unsigned used;          /* slots the last recv filled; only these need a reset */
     uint8_t *slots;
     size_t slots_bytes;
     struct mmsghdr msgs[NET_BATCH];
@@ -43,6 +44,7 @@ static int mmsg_init(struct net *n)
     /* Pages beyond what datagrams really fill shall cost nothing. */
     (void)madvise(m->slots, m->slots_bytes, MADV_NOHUGEPAGE);
     list_init(&m->ready);
+    list_init(&m->ready_last);
     for (unsigned i = 0; i < NET_BATCH; i++) {
         struct msghdr *h = &m->msgs[i].msg_hdr;
 
@@ -65,6 +67,11 @@ static void mmsg_fini(struct net *n)
     free(m);
 }
 
+static void mark_ready(struct mmsg *m, struct net_sock *sock)
+{
+    list_push_back(sock->pub.last ? &m->ready_last : &m->ready, &sock->ready_link);
+}
+
 static void on_ready(struct loop_watch *w, uint32_t events)
 {
     struct net_sock *sock = w->owner;
@@ -75,7 +82,7 @@ static void on_ready(struct loop_watch *w, uint32_t events)
     if (events & (EPOLLERR | EPOLLHUP))
         sock->error = true;
     if ((events & ~(uint32_t)EPOLLOUT) && list_empty(&sock->ready_link))
-        list_push_back(&m->ready, &sock->ready_link);
+        mark_ready(m, sock);
 }
 
 static int mmsg_add(struct net *n, struct net_socket *s)
@@ -158,8 +165,20 @@ static unsigned read_socket(struct net *n, struct net_sock *sock, struct net_rx 
     m->used += (unsigned)r;
     list_del(&sock->ready_link);
     if ((unsigned)r == want)
-        list_push_back(&m->ready, &sock->ready_link);
+        mark_ready(m, sock);
     return got;
+}
+
+static bool any_ready(const struct mmsg *m)
+{
+    return !list_empty(&m->ready) || !list_empty(&m->ready_last);
+}
+
+static struct net_sock *first_ready(const struct mmsg *m)
+{
+    const struct list *from = list_empty(&m->ready) ? &m->ready_last : &m->ready;
+
+    return container_of(from->next, struct net_sock, ready_link);
 }
 
 static unsigned mmsg_recv(struct net *n, struct net_rx *rx, unsigned max)
@@ -168,9 +187,9 @@ static unsigned mmsg_recv(struct net *n, struct net_rx *rx, unsigned max)
     unsigned got = 0, calls = 0;
 
     reset_slots(m);
-    while (!list_empty(&m->ready) && m->used < max && m->pass < NET_PASS_DATAGRAMS &&
+    while (any_ready(m) && m->used < max && m->pass < NET_PASS_DATAGRAMS &&
            calls++ < 2 * NET_BATCH) {
-        struct net_sock *sock = container_of(m->ready.next, struct net_sock, ready_link);
+        struct net_sock *sock = first_ready(m);
 
         if (sock->error) {
             /* May close this socket or any other: look at the list afresh. */
@@ -224,7 +243,7 @@ static bool mmsg_pending(const struct net *n)
 {
     const struct mmsg *m = n->engine;
 
-    return !list_empty(&m->ready);
+    return any_ready(m);
 }
 
 const struct net_ops net_mmsg_ops = {

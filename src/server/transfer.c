@@ -92,13 +92,15 @@ static void refuse_open(struct transfer *t, int err)
 /* blksize is granted so that a packet with its headers crosses the path in one piece. */
 static void clamp_blksize(struct transfer *t, struct tftp_limits *limits)
 {
-    unsigned payload = t->worker->parts.path_payload(&t->x.peer, &t->x.local);
+    struct worker *w = t->worker;
+    unsigned payload = path_cache_payload(&w->paths, w->parts.path_payload, &t->x.peer, &t->x.local,
+                                          w->hash_key, w->now);
 
     if (payload < TFTP_HEADER_LEN + TFTP_BLKSIZE_DEFAULT)
         return;
     unsigned fit = payload - TFTP_HEADER_LEN;
     t->x.gso = true;
-    if (t->worker->settings->clamp_to_mtu)
+    if (w->settings->clamp_to_mtu)
         limits->blksize_max = (uint16_t)MIN(limits->blksize_max, fit);
     else
         t->x.gso = limits->blksize_max <= fit;
@@ -145,7 +147,8 @@ static void start_session(struct transfer *t)
     assert(err == 0); /* it was parsed when it came */
     if (t->writing || t->mode == TFTP_NETASCII)
         limits.window_bytes_max = MIN(limits.window_bytes_max, s->upload_window_bytes_max);
-    clamp_blksize(t, &limits);
+    if (request.option_count > 0)
+        clamp_blksize(t, &limits);
     err = tftp_session_serve(&t->x.session, &request, t->request_len, &limits, &s->manners, size,
                              w->now);
     if (err == 0 && t->mode == TFTP_NETASCII && xfer_ascii_init(&t->x) < 0)

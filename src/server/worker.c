@@ -20,24 +20,32 @@
 #define FILE_BUDGET  64
 #define TIMER_BUDGET 256
 
-static struct grave *grave_of(struct worker *w, uint32_t hash)
-{
-    return &w->graves[hash & (WORKER_GRAVES - 1)];
-}
-
 const struct net_socket *worker_grave(const struct worker *w, const struct addr *peer)
 {
     uint32_t hash = addr_hash(peer, w->hash_key);
-    const struct grave *g = &w->graves[hash & (WORKER_GRAVES - 1)];
+    const struct grave *set = w->graves[hash & (WORKER_GRAVES - 1)];
 
-    return g->socket && g->hash == hash && w->now - g->ended < GRAVE_AGE ? g->socket : NULL;
+    for (unsigned i = 0; i < GRAVE_WAYS; i++)
+        if (set[i].socket && set[i].hash == hash && w->now - set[i].ended < GRAVE_AGE)
+            return set[i].socket;
+    return NULL;
 }
 
 void worker_bury(struct worker *w, const struct addr *peer, const struct net_socket *socket)
 {
     uint32_t hash = addr_hash(peer, w->hash_key);
+    struct grave *set = w->graves[hash & (WORKER_GRAVES - 1)];
+    struct grave *place = &set[0];
 
-    *grave_of(w, hash) = (struct grave){hash, socket, w->now};
+    for (unsigned i = 0; i < GRAVE_WAYS; i++) {
+        if (set[i].hash == hash) {
+            place = &set[i];
+            break;
+        }
+        if (set[i].ended < place->ended)
+            place = &set[i];
+    }
+    *place = (struct grave){hash, socket, w->now};
 }
 
 /* ---- One datagram ---- */
@@ -80,6 +88,36 @@ static void dispatch(struct worker *w, const struct net_rx *rx)
         admit_request(w, rx);
     else
         admit_stranger(w, rx);
+}
+
+static bool is_for_listener(const struct net_rx *rx)
+{
+    const struct port *port = rx->socket->owner;
+
+    return port && port->kind == PORT_LISTEN;
+}
+
+/*
+ * Requests come last: a client that reuses its port sends the last ACK and the next request in one
+ * breath, and two sockets keep no order. Read the other way round, the request would look like a
+ * repeat of the transfer that the ACK is about to end.
+ */
+static void dispatch_all(struct worker *w, const struct net_rx *rx, unsigned n)
+{
+    unsigned requests = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (is_for_listener(&rx[i]))
+            requests++;
+        else
+            dispatch(w, &rx[i]);
+    }
+    for (unsigned i = 0; requests > 0 && i < n; i++) {
+        if (is_for_listener(&rx[i])) {
+            dispatch(w, &rx[i]);
+            requests--;
+        }
+    }
 }
 
 static void on_unreachable(void *arg, struct net_socket *socket, const struct addr *peer, int err)
@@ -200,8 +238,7 @@ static void receive(struct worker *w)
 
     for (;;) {
         unsigned n = net_recv(w->net, rx, w->round);
-        for (unsigned i = 0; i < n; i++)
-            dispatch(w, &rx[i]);
+        dispatch_all(w, rx, n);
         net_recv_done(w->net);
         if (n == 0)
             return;
@@ -374,6 +411,7 @@ static int make_sockets(struct worker *w)
                 : net_adopt(w->net, w->listen_fds[i], &w->listen_port, &w->listeners[i]);
         if (err < 0)
             return failed(w, err, "cannot take over a listening socket");
+        w->listeners[i]->last = true;
         v4 |= w->listeners[i]->local.family == AF_INET;
         v6 |= w->listeners[i]->local.family == AF_INET6;
     }

@@ -19,13 +19,15 @@
 #include "loop/ring.h"
 #include "net/net.h"
 #include "obs/metric.h"
+#include "server/path_cache.h"
 #include "server/ports.h"
 #include "server/settings.h"
 #include "store/store.h"
 #include "xfer/xfer.h"
 
 #define WORKER_LISTEN_MAX 64
-#define WORKER_GRAVES     4096 /* power of two */
+#define WORKER_GRAVES     4096 /* sets; power of two */
+#define GRAVE_WAYS        4
 
 /* A peer whose transfer ended a short while ago: its late packets are no strangers. */
 struct grave {
@@ -84,7 +86,8 @@ struct worker {
     nsec drain_until;
     struct metrics metrics;
     struct hist turns; /* duration of loop passes without the waiting */
-    struct grave graves[WORKER_GRAVES];
+    struct grave graves[WORKER_GRAVES][GRAVE_WAYS];
+    struct path_cache paths;
     nsec stranger_window; /* rate limit of ERROR 5 */
     unsigned stranger_count;
 };
