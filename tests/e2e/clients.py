@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-TIMEOUT = 120
+TIMEOUT = 60
 
 
 def need(program):
