@@ -72,6 +72,7 @@ static int start_worker(struct server *s, unsigned i)
     struct worker *w = &s->workers[i];
 
     w->index = i;
+    w->count = s->count;
     w->conf = s->started;
     w->root_fd = s->root_fd;
     w->listen_fds = s->listen.fds + i * s->listen.addresses;
@@ -207,6 +208,15 @@ static void warn_about_ports(const struct conf *c)
                  "network.port_range has fewer than 16384 ports, which makes them easy to guess");
 }
 
+/* What an earlier life left behind when it was killed in the middle of uploads. */
+static void sweep(const struct server *s)
+{
+    unsigned swept = s->conf->write_enabled ? store_sweep(s->root_fd) : 0;
+
+    if (swept > 0)
+        log_line(LOG_NOTICE, "removed %u unfinished uploads of an earlier run", swept);
+}
+
 static int start(struct server *s)
 {
     char error[256];
@@ -221,6 +231,7 @@ static int start(struct server *s)
         return err == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
     }
     warn_about_ports(s->conf);
+    sweep(s);
     s->workers = calloc(wanted, sizeof(*s->workers));
     if (!s->workers)
         return EX_OSERR;

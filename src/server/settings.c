@@ -62,6 +62,8 @@ struct settings *settings_new(const struct conf *c, unsigned workers)
         return NULL;
     fill_protocol(s, c);
     s->upload_window_bytes_max = (uint32_t)c->limits_upload_buffer_max;
+    s->write_max_size = (uint64_t)c->write_max_size;
+    s->write_free_space_min = (uint64_t)c->write_free_space_min;
     s->write_enabled = c->write_enabled;
     s->write_create = c->write_allow_create;
     s->write_overwrite = c->write_allow_overwrite;

@@ -20,6 +20,7 @@ struct settings {
     struct tftp_manners manners;
     bool clamp_to_mtu;
     uint32_t upload_window_bytes_max;
+    uint64_t write_max_size, write_free_space_min;
     bool write_enabled, write_create, write_overwrite;
     struct conf_list write_patterns; /* own copies */
     struct addr_net *trusted;

@@ -188,6 +188,7 @@ static void take_mail(struct worker *w)
     file_io_use_uring(w->files, s->use_uring);
     if (w->loop)
         loop_set_spin(w->loop, s->spin);
+    store_set_upload_limits(w->store, s->write_max_size, s->write_free_space_min);
     log_line(LOG_NOTICE, "worker %u: configuration reloaded, file backend for new operations: %s",
              w->index, file_io_name(w->files));
 }
@@ -360,6 +361,50 @@ static int make_network(struct worker *w)
     return 0;
 }
 
+/* This worker's share of the cache; not less than one large window in flight and the next one
+ * being read need. */
+static size_t cache_share(const struct worker *w)
+{
+    size_t chunk = (size_t)w->conf->performance_chunk_size;
+    size_t least = 2 * (TFTP_BLKSIZE_MAX + 2 * chunk);
+
+    return MAX((size_t)w->conf->performance_cache_size / MAX(1U, w->count), MAX(least, 8 * chunk));
+}
+
+static struct store_config store_settings(const struct worker *w)
+{
+    const struct conf *c = w->conf;
+
+    return (struct store_config){
+        .root_fd = w->root_fd,
+        .symlinks = c->symlinks == 0 ? STORE_SYMLINKS_NEVER : STORE_SYMLINKS_INSIDE,
+        .world_readable_only = c->world_readable_only,
+        .chunk_bytes = (size_t)c->performance_chunk_size,
+        .cache_bytes = cache_share(w),
+        .read_ahead = (unsigned)c->performance_read_ahead,
+        .files_max = (unsigned)w->settings->transfers_max + 64,
+        .advise = c->performance_advise,
+        .upload_max_bytes = w->settings->write_max_size,
+        .free_space_min = w->settings->write_free_space_min,
+        .durable = c->write_durable,
+        .upload_mode = (mode_t)strtoul(c->write_file_mode, NULL, 8),
+        .upload_buffer_bytes = (size_t)c->limits_upload_buffer_max,
+    };
+}
+
+/* Optional: without, the ring copies into the same memory. */
+static void register_buffers(struct worker *w)
+{
+    size_t bytes;
+    void *region = store_region(w->store, &bytes);
+    int err = file_io_register_buffers(w->files, region, bytes);
+
+    if (err < 0)
+        log_line(LOG_WARN,
+                 "worker %u: buffers cannot be registered with the ring (%s), reads go without",
+                 w->index, strerrorname_np(-err));
+}
+
 static int make_files(struct worker *w)
 {
     const struct conf *c = w->conf;
@@ -371,30 +416,16 @@ static int make_files(struct worker *w)
         .threads = (unsigned)c->performance_threads,
         .thread_queue = (unsigned)c->performance_thread_queue,
     };
-    unsigned workers = MAX(1U, (unsigned)c->performance_workers);
-    struct store_config store_config = {
-        .root_fd = w->root_fd,
-        .symlinks = c->symlinks == 0 ? STORE_SYMLINKS_NEVER : STORE_SYMLINKS_INSIDE,
-        .world_readable_only = c->world_readable_only,
-        .chunk_bytes = (size_t)c->performance_chunk_size,
-        .cache_bytes =
-            MAX((size_t)c->performance_cache_size / workers, 8 * (size_t)c->performance_chunk_size),
-        .read_ahead = (unsigned)c->performance_read_ahead,
-        .files_max = (unsigned)w->settings->transfers_max + 64,
-        .advise = c->performance_advise,
-        .upload_max_bytes = (uint64_t)c->write_max_size,
-        .free_space_min = (uint64_t)c->write_free_space_min,
-        .durable = c->write_durable,
-        .upload_mode = (mode_t)strtoul(c->write_file_mode, NULL, 8),
-    };
-
     w->files = w->parts.files ? w->parts.files : file_io_new(w->loop, w->ring, &file_config);
     if (!w->files)
         return failed(w, -errno, "cannot start the file backend");
     file_io_on_notice(w->files, on_notice, w);
+    struct store_config store_config = store_settings(w);
     w->store = store_new(w->files, &store_config);
     if (!w->store)
         return failed(w, -errno, "cannot set up the file cache");
+    if (file_config.use_registered_buffers && w->ring)
+        register_buffers(w);
     return 0;
 }
 

@@ -51,6 +51,7 @@ enum worker_stop { WORKER_RUN, WORKER_DRAIN, WORKER_STOP_NOW };
 
 struct worker {
     unsigned index;
+    unsigned count; /* of workers, among which memory is divided */
     pthread_t thread;
     const struct conf *conf; /* start-up values; immutable */
     int root_fd;

@@ -229,3 +229,9 @@ void due_add(struct store *s, struct store_turn *turn)
     if (!s->in_done)
         kick(s);
 }
+
+void store_set_upload_limits(struct store *s, uint64_t upload_max_bytes, uint64_t free_space_min)
+{
+    s->config.upload_max_bytes = upload_max_bytes;
+    s->config.free_space_min = free_space_min;
+}

@@ -54,6 +54,8 @@ bool store_idle(const struct store *s);
 void store_trim(struct store *s);
 /* All the memory a store of that configuration can come to hold, in bytes. */
 size_t store_memory_max(const struct store_config *config);
+/* Reload: both limits hold from now on, for running uploads too. */
+void store_set_upload_limits(struct store *s, uint64_t upload_max_bytes, uint64_t free_space_min);
 /* The region of all chunks, for file_io_register_buffers(). */
 void *store_region(const struct store *s, size_t *ret_bytes);
 
