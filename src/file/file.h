@@ -93,10 +93,9 @@ struct file_req {
     void (*done)(struct file_req *req);
     void *owner;
 
-    struct list link;    /* file_io's, or the caller's own queue while not submitted */
-    struct ring_op ring; /* io_uring backend */
-    uint8_t backend;     /* who has it now */
-    uint8_t stage;       /* of an operation made of several (OPEN: open, then stat) */
+    struct list link; /* file_io's, or the caller's own queue while not submitted */
+    uint8_t backend;  /* who has it now; in done() who did it */
+    uint8_t stage;    /* file_io's, like all below */
     bool cancelled;
     void *priv[4];
 };

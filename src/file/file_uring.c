@@ -2,36 +2,36 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <linux/openat2.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "file/file_internal.h"
-#include "loop/uring_compat.h"
+#include "file/uring_ops.h"
 
 #define TRIES_MAX           16 /* answers "again" before the threads get it */
 #define RETRY_NSEC          NSEC_PER_MSEC
+#define LOST_NSEC           (2 * NSEC_PER_SEC)   /* how long a broken ring is waited for */
 #define LEFTOVER_NSEC       (10 * NSEC_PER_MSEC) /* between looks at a broken ring */
-#define BUFFER_MAX          (UINT64_C(1) << 30)  /* the kernel's limit for one registered buffer */
 #define KERNEL_RESTART      512 /* ERESTARTSYS and its kin leave the kernel by way of a worker */
 #define KERNEL_RESTART_LAST 516
 
-/* What an operation needs beside its request, until it completes. */
+/*
+ * A place in the ring. It is what the ring knows of a request, and outlives it if the ring is
+ * broken so that it never answers.
+ */
 struct slot {
+    struct ring_op ring;
     struct file_uring *u;
-    struct slot *next; /* while free */
-    union {
-        struct open_how how;
-        struct statx statx;
-        char proc[32];
-    };
+    struct file_req *req; /* NULL while free, and once it was given up waiting for */
+    struct slot *next;    /* while free */
+    enum file_op op;
+    bool lost; /* the ring has it, and nobody waits */
+    struct uring_aux aux;
 };
 
 struct file_uring {
@@ -49,8 +49,9 @@ struct file_uring {
     struct list fast_queue, slow_queue; /* in order of arrival, each */
     struct list stalled;                /* hold a slot; the ring had no room or said "again" */
 
-    char *buffers; /* registered */
-    size_t buffers_size;
+    struct uring_buffers buffers;
+    nsec lost_at; /* a broken ring: when to stop waiting for its answers */
+    unsigned lost;
 
     struct slot *free_slot;
     struct slot slots[];
@@ -58,119 +59,17 @@ struct file_uring {
 
 static void complete(struct ring_op *op, int res, uint32_t flags);
 
-/* ------------------------------------------------------------------------ one operation */
-
-static void prep_read(struct file_uring *u, struct io_uring_sqe *sqe, struct file_req *req)
-{
-    size_t at = (size_t)((char *)req->buf - u->buffers);
-    bool ours = u->buffers && (char *)req->buf >= u->buffers && at < u->buffers_size;
-    unsigned len = (unsigned)MIN(req->len, BUFFER_MAX);
-
-    if (ours && at / BUFFER_MAX == (at + len - 1) / BUFFER_MAX)
-        io_uring_prep_read_fixed(sqe, req->fd, req->buf, len, req->offset, (int)(at / BUFFER_MAX));
-    else
-        io_uring_prep_read(sqe, req->fd, req->buf, len, req->offset);
-    /* A cold read stalls whoever submits it, for as long as the disk takes to accept its
-     * read-ahead: only a worker may. What is in the page cache comes at once. */
-    if (req->hot)
-        sqe->rw_flags = RWF_NOWAIT;
-    else
-        sqe->flags |= IOSQE_ASYNC;
-}
-
-/* An open on a hung mount may hang in the submitter, whatever the flags: always by a worker. */
-static void prep_open(struct io_uring_sqe *sqe, struct file_req *req, struct slot *slot)
-{
-    slot->how = (struct open_how){
-        .flags = (uint64_t)(unsigned)file_sys_open_flags(req),
-        .mode = file_sys_open_mode(req),
-        .resolve = req->resolve,
-    };
-    io_uring_prep_openat2(sqe, req->dirfd, req->path, &slot->how);
-    sqe->flags |= IOSQE_ASYNC;
-}
-
-static void prep_link(struct io_uring_sqe *sqe, struct file_req *req, struct slot *slot)
-{
-    if (req->stage == STAGE_START) {
-        io_uring_prep_linkat(sqe, req->fd, "", req->dirfd, req->path, AT_EMPTY_PATH);
-    } else {
-        snprintf(slot->proc, sizeof(slot->proc), "/proc/self/fd/%d", req->fd);
-        io_uring_prep_linkat(sqe, AT_FDCWD, slot->proc, req->dirfd, req->path, AT_SYMLINK_FOLLOW);
-    }
-}
-
-/* The last close of a file that was written may free its blocks, which takes time. */
-static void prep_close(struct io_uring_sqe *sqe, struct file_req *req)
-{
-    int flags = fcntl(req->fd, F_GETFL);
-
-    io_uring_prep_close(sqe, req->fd);
-    if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY)
-        sqe->flags |= IOSQE_ASYNC;
-}
-
-static void prep(struct file_uring *u, struct io_uring_sqe *sqe, struct file_req *req)
-{
-    struct slot *slot = req->priv[PRIV_SLOT];
-
-    switch (req->op) {
-    case FILE_OPEN:
-        prep_open(sqe, req, slot);
-        return;
-    case FILE_STAT:
-        io_uring_prep_statx(sqe, req->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &slot->statx);
-        return;
-    case FILE_READ:
-        prep_read(u, sqe, req);
-        return;
-    case FILE_WRITE:
-        io_uring_prep_write(sqe, req->fd, req->buf, (unsigned)MIN(req->len, BUFFER_MAX),
-                            req->offset);
-        return;
-    case FILE_ALLOCATE:
-        io_uring_prep_fallocate(sqe, req->fd, FALLOC_FL_KEEP_SIZE, (off_t)req->offset,
-                                (off_t)req->len);
-        return;
-    case FILE_SYNC:
-        io_uring_prep_fsync(sqe, req->fd, 0);
-        return;
-    case FILE_LINK:
-        prep_link(sqe, req, slot);
-        return;
-    case FILE_RENAME:
-        io_uring_prep_renameat(sqe, req->dirfd, req->path, req->dirfd, req->path2,
-                               (unsigned)req->flags);
-        return;
-    case FILE_UNLINK:
-        io_uring_prep_unlinkat(sqe, req->dirfd, req->path, 0);
-        return;
-    case FILE_CLOSE:
-        prep_close(sqe, req);
-        return;
-    case FILE_STATFS:
-    case FILE_CHMOD:
-    case FILE_TRUNCATE:
-    case FILE_OPS:
-        assert(false); /* file_uring_can() does not list them */
-    }
-}
-
-static const int opcodes[FILE_OPS] = {
-    [FILE_OPEN] = IORING_OP_OPENAT2,       [FILE_STAT] = IORING_OP_STATX,
-    [FILE_READ] = IORING_OP_READ,          [FILE_WRITE] = IORING_OP_WRITE,
-    [FILE_ALLOCATE] = IORING_OP_FALLOCATE, [FILE_SYNC] = IORING_OP_FSYNC,
-    [FILE_LINK] = IORING_OP_LINKAT,        [FILE_RENAME] = IORING_OP_RENAMEAT,
-    [FILE_UNLINK] = IORING_OP_UNLINKAT,    [FILE_CLOSE] = IORING_OP_CLOSE,
-};
-
 /* ------------------------------------------------------------------------ its life */
 
 static void take_slot(struct file_uring *u, struct file_req *req)
 {
-    assert(u->free_slot && u->in_flight < u->depth);
-    req->priv[PRIV_SLOT] = u->free_slot;
-    u->free_slot = u->free_slot->next;
+    struct slot *slot = u->free_slot;
+
+    assert(slot && u->in_flight < u->depth);
+    slot->req = req;
+    slot->op = req->op;
+    req->priv[PRIV_SLOT] = slot;
+    u->free_slot = slot->next;
     u->in_flight++;
     u->slow += file_is_slow(req->op);
 }
@@ -179,8 +78,11 @@ static void give_slot(struct file_uring *u, struct file_req *req)
 {
     struct slot *slot = req->priv[PRIV_SLOT];
 
-    slot->next = u->free_slot;
-    u->free_slot = slot;
+    slot->req = NULL;
+    if (!slot->lost) {
+        slot->next = u->free_slot;
+        u->free_slot = slot;
+    }
     req->priv[PRIV_SLOT] = NULL;
     u->in_flight--;
     u->slow -= file_is_slow(req->op);
@@ -272,6 +174,7 @@ static void refused(struct file_uring *u, struct file_req *req, int err)
 static void start(struct file_uring *u, struct file_req *req)
 {
     struct file_io *f = u->f;
+    struct slot *slot = req->priv[PRIV_SLOT];
     struct io_uring_sqe *sqe;
     int err = ring_error(u->ring);
 
@@ -285,13 +188,12 @@ static void start(struct file_uring *u, struct file_req *req)
         refused(u, req, err);
         return;
     }
-    req->ring.complete = complete;
-    sqe = ring_sqe(u->ring, &req->ring);
+    sqe = ring_sqe(u->ring, &slot->ring);
     if (!sqe) {
         list_push_back(&u->stalled, &req->link);
         return;
     }
-    prep(u, sqe, req);
+    uring_ops_prep(sqe, req, &slot->aux, &u->buffers);
 }
 
 static struct file_req *head(struct list *queue)
@@ -317,18 +219,6 @@ static void start_waiting(struct file_uring *u)
 
 /* ------------------------------------------------------------------------ completion */
 
-static void fill_stat(struct file_stat *to, const struct statx *st)
-{
-    *to = (struct file_stat){
-        .dev = makedev(st->stx_dev_major, st->stx_dev_minor),
-        .ino = st->stx_ino,
-        .size = st->stx_size,
-        .mtime_ns = (uint64_t)st->stx_mtime.tv_sec * NSEC_PER_SEC + st->stx_mtime.tv_nsec,
-        .ctime_ns = (uint64_t)st->stx_ctime.tv_sec * NSEC_PER_SEC + st->stx_ctime.tv_nsec,
-        .mode = st->stx_mode,
-    };
-}
-
 /*
  * After an open or a read, the attributes are known to the kernel. AT_STATX_DONT_SYNC makes a
  * network file system answer from there, so this cannot hang, and costs a fiftieth of another
@@ -344,7 +234,7 @@ static void stat_after(struct file_uring *u, struct file_req *req, int fd)
         hand_over(u, req); /* they have another call for it, and time to close a file */
         return;
     }
-    fill_stat(&req->st, &st);
+    uring_ops_stat(&req->st, &st);
     finish(u, req, result);
 }
 
@@ -359,7 +249,7 @@ static void succeeded(struct file_uring *u, struct file_req *req, int res)
         stat_after(u, req, req->fd);
     } else {
         if (req->op == FILE_STAT)
-            fill_stat(&req->st, &slot->statx);
+            uring_ops_stat(&req->st, &slot->aux.statx);
         finish(u, req, res);
     }
 }
@@ -415,15 +305,33 @@ static void complete_injected(struct file_uring *u, struct file_req *req, int re
     }
 }
 
+/* An answer that nobody waits for any more. */
+static void come_back(struct slot *slot, int res)
+{
+    struct file_uring *u = slot->u;
+
+    if (slot->op == FILE_OPEN && res >= 0)
+        close(res);
+    slot->lost = false;
+    slot->next = u->free_slot;
+    u->free_slot = slot;
+    u->lost--;
+}
+
 static void complete(struct ring_op *op, int res, uint32_t flags)
 {
-    struct file_req *req = container_of(op, struct file_req, ring);
-    struct slot *slot = req->priv[PRIV_SLOT];
+    struct slot *slot = container_of(op, struct slot, ring);
     struct file_uring *u = slot->u;
     const struct file_config *config = &u->f->config;
-    int err = config->inject ? config->inject(config->inject_arg, req, true, res) : 0;
+    struct file_req *req = slot->req;
+    int err;
 
     (void)flags;
+    if (slot->lost) {
+        come_back(slot, res);
+        return;
+    }
+    err = config->inject ? config->inject(config->inject_arg, req, true, res) : 0;
     if (err)
         complete_injected(u, req, res, err);
     else if (res < 0)
@@ -461,7 +369,7 @@ void file_uring_cancel(struct file_uring *u, struct file_req *req)
      * another operation. Without room the request just runs to its end. */
     sqe = ring_sqe(u->ring, NULL);
     if (sqe)
-        io_uring_prep_cancel(sqe, &req->ring, 0);
+        io_uring_prep_cancel(sqe, &((struct slot *)req->priv[PRIV_SLOT])->ring, 0);
 }
 
 static void retry_stalled(struct file_uring *u)
@@ -473,6 +381,39 @@ static void retry_stalled(struct file_uring *u)
     list_splice_back(&again, &u->stalled);
     while ((node = list_pop_front(&again)))
         start(u, container_of(node, struct file_req, link));
+}
+
+/*
+ * A ring that cannot be entered may keep completions to itself for good. What can be done twice
+ * is done again by the threads, the rest fails; the slots stay with the ring.
+ */
+static void lose(struct file_uring *u)
+{
+    for (unsigned i = 0; i < u->depth; i++) {
+        struct slot *slot = &u->slots[i];
+        struct file_req *req = slot->req;
+
+        if (!req)
+            continue;
+        slot->lost = true;
+        u->lost++;
+        if (u->f->config.fallback_on_error && is_repeatable(req))
+            hand_over(u, req);
+        else
+            finish(u, req, -EIO);
+    }
+}
+
+static nsec wait_for_leftovers(struct file_uring *u, nsec now)
+{
+    if (!u->in_flight)
+        return NSEC_NEVER;
+    if (!u->lost_at)
+        u->lost_at = nsec_add(now, LOST_NSEC);
+    if (now < u->lost_at)
+        return nsec_add(now, LEFTOVER_NSEC);
+    lose(u);
+    return NSEC_NEVER;
 }
 
 nsec file_uring_flush(struct file_uring *u, nsec now)
@@ -490,7 +431,7 @@ nsec file_uring_flush(struct file_uring *u, nsec now)
     if (ring_error(u->ring)) {
         if (u->f->config.fallback_on_error)
             give_up(u, ring_error(u->ring));
-        return u->in_flight ? nsec_add(now, LEFTOVER_NSEC) : NSEC_NEVER;
+        return wait_for_leftovers(u, now);
     }
     return err || !list_empty(&u->stalled) ? nsec_add(now, RETRY_NSEC) : NSEC_NEVER;
 }
@@ -514,7 +455,7 @@ bool file_uring_can(const struct file_uring *u, enum file_op op)
 
 bool file_uring_knows(enum file_op op)
 {
-    return opcodes[op] != 0;
+    return uring_ops_code(op) >= 0;
 }
 
 bool file_uring_is_dead(const struct file_uring *u)
@@ -570,11 +511,11 @@ struct file_uring *file_uring_new(struct file_io *f, struct ring *ring)
     list_init(&u->slow_queue);
     list_init(&u->stalled);
     for (unsigned i = depth; i-- > 0;) {
-        u->slots[i] = (struct slot){.u = u, .next = u->free_slot};
+        u->slots[i] = (struct slot){.ring = {complete}, .u = u, .next = u->free_slot};
         u->free_slot = &u->slots[i];
     }
     for (int op = 0; op < FILE_OPS; op++)
-        if (opcodes[op] && ring_supports(ring, opcodes[op]))
+        if (file_uring_knows(op) && ring_supports(ring, uring_ops_code(op)))
             u->can |= UINT32_C(1) << op;
 
     u->event_fd = -1;
@@ -592,12 +533,14 @@ void file_uring_free(struct file_uring *u)
     if (!u)
         return;
     assert(!u->in_flight && !u->waiting);
+    if (u->lost)
+        return; /* the ring still has the address */
     if (!u->loop_waits) {
         loop_unwatch(u->f->loop, &u->watch);
         (void)io_uring_unregister_eventfd(ring_raw(u->ring));
         close(u->event_fd);
     }
-    if (u->buffers)
+    if (u->buffers.base)
         (void)io_uring_unregister_buffers(ring_raw(u->ring));
     free(u);
 }
@@ -608,17 +551,16 @@ int file_uring_register(struct file_uring *u, void *base, size_t size)
     unsigned n = 0;
     int err;
 
-    if (u->buffers)
+    if (u->buffers.base)
         return -EEXIST;
-    for (size_t at = 0; at < size; at += BUFFER_MAX) {
+    for (size_t at = 0; at < size; at += URING_BUFFER_MAX) {
         if (n == ARRAY_LEN(iov))
             return -EINVAL;
-        iov[n++] = (struct iovec){(char *)base + at, MIN(size - at, BUFFER_MAX)};
+        iov[n++] = (struct iovec){(char *)base + at, MIN(size - at, URING_BUFFER_MAX)};
     }
     err = io_uring_register_buffers(ring_raw(u->ring), iov, n);
     if (err)
         return err;
-    u->buffers = base;
-    u->buffers_size = size;
+    u->buffers = (struct uring_buffers){base, size};
     return 0;
 }
