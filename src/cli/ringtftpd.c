@@ -25,6 +25,7 @@ struct command {
     const char *assignments[ASSIGNMENTS_MAX];
     unsigned assignment_count;
     bool check, dump;
+    bool running; /* complaints go to the log */
 };
 
 static void usage(FILE *out)
@@ -184,7 +185,10 @@ static struct conf *read_conf(const struct command *cmd)
         conf_fini(c);
     }
     free(c);
-    fprintf(stderr, "ringtftpd: %s\n", error.text);
+    if (cmd->running)
+        log_line(LOG_ERROR, "%s", error.text);
+    else
+        fprintf(stderr, "ringtftpd: %s\n", error.text);
     return NULL;
 }
 
@@ -214,5 +218,6 @@ int main(int argc, char **argv)
     }
     log_init(STDERR_FILENO, (enum log_level)c->log_level, (enum log_format)c->log_format,
              (unsigned)c->log_lines_per_second);
+    cmd.running = true;
     return server_run(c, reload, &cmd);
 }

@@ -52,7 +52,7 @@ static void deny(struct worker *w, const struct net_rx *rx, const struct tftp_re
     bool writing = request->op == TFTP_WRQ;
     enum tftp_error code = tftp_error_from_errno(err, writing);
 
-    refuse(w, rx, code, tftp_error_text_from_errno(err));
+    refuse(w, rx, code, transfer_error_text(code, err));
     transfer_log_denied(w, rx, writing, request->filename, err, code);
 }
 
@@ -91,6 +91,7 @@ static void start(struct worker *w, const struct net_rx *rx, const struct tftp_r
     if (code == TFTP_ERR_OPTION) {
         metric_inc(&w->metrics, METRIC_REQUESTS_MALFORMED);
         refuse(w, rx, code, "Option given twice");
+        transfer_log_denied(w, rx, true, request->filename, EINVAL, code);
         return;
     }
     if (err != 0) {
@@ -99,8 +100,8 @@ static void start(struct worker *w, const struct net_rx *rx, const struct tftp_r
     }
     /* At the limit a client is told nothing: it repeats its request and is served when there is
      * room, where an ERROR would make its boot fail. */
-    if (w->peers.count >= w->settings->transfers_max ||
-        transfer_start(w, rx, request, path, size) < 0)
+    bool full = w->peers.count >= w->settings->transfers_max && !transfer_evict(w);
+    if (full || transfer_start(w, rx, request, path, size) < 0)
         metric_inc(&w->metrics, METRIC_REQUESTS_BUSY);
 }
 
@@ -112,6 +113,8 @@ void admit_request(struct worker *w, const struct net_rx *rx)
         metric_inc(&w->metrics, METRIC_LISTEN_BAD_SOURCE);
         return;
     }
+    if (w->drain_until)
+        return; /* the server is stopping */
     int err = tftp_request_parse(&request, rx->data);
     if (err == -ENOMSG) {
         metric_inc(&w->metrics, METRIC_LISTEN_IGNORED);

@@ -60,6 +60,12 @@ int listen_open(struct listen_set *set, const struct conf *c, unsigned workers, 
     char text[ADDR_TEXT_MAX];
 
     set->addresses = expand(c, addrs, LISTEN_ADDRS_MAX);
+    if (c->listen.count > LISTEN_ADDRS_MAX || set->addresses == LISTEN_ADDRS_MAX) {
+        snprintf(error, size, "listen: too many addresses, expected fewer than %d",
+                 LISTEN_ADDRS_MAX);
+        set->addresses = 0;
+        return -E2BIG;
+    }
     set->workers = workers;
     set->fds = malloc(sizeof(int) * (set->addresses * workers + 1));
     if (!set->fds) {

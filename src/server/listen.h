@@ -9,7 +9,7 @@
 #include "base/util.h"
 #include "conf/conf.h"
 
-#define LISTEN_ADDRS_MAX 32
+#define LISTEN_ADDRS_MAX 64
 
 /* One socket for each (address, worker): fds[worker * addresses + address]. */
 struct listen_set {

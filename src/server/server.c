@@ -72,6 +72,7 @@ static int start_worker(struct server *s, unsigned i)
     struct worker *w = &s->workers[i];
 
     w->index = i;
+    pthread_mutex_init(&w->wake_lock, NULL);
     w->count = s->count;
     w->conf = s->started;
     w->root_fd = s->root_fd;
@@ -93,9 +94,6 @@ static int start_worker(struct server *s, unsigned i)
         pthread_join(w->thread, NULL);
         return w->start_error;
     }
-    /* The engine owns the sockets now. */
-    for (unsigned a = 0; a < s->listen.addresses; a++)
-        s->listen.fds[i * s->listen.addresses + a] = -1;
     if (s->started->performance_pin_workers)
         pin(w);
     return 0;
@@ -105,8 +103,7 @@ static void tell_workers(struct server *s, int stop)
 {
     for (unsigned i = 0; i < s->count; i++) {
         atomic_store(&s->workers[i].stopping, stop);
-        if (s->workers[i].loop)
-            loop_wake(s->workers[i].loop);
+        worker_wake(&s->workers[i]);
     }
 }
 
@@ -114,7 +111,7 @@ static void ask_stats(struct server *s)
 {
     for (unsigned i = 0; i < s->count; i++) {
         atomic_store(&s->workers[i].want_stats, true);
-        loop_wake(s->workers[i].loop);
+        worker_wake(&s->workers[i]);
     }
 }
 
@@ -145,7 +142,7 @@ static void reload(struct server *s, struct conf *wanted)
             continue;
         }
         settings_free(atomic_exchange(&s->workers[i].mail, n));
-        loop_wake(s->workers[i].loop);
+        worker_wake(&s->workers[i]);
     }
     if (s->conf != s->started) {
         conf_fini(s->conf);
@@ -188,6 +185,7 @@ static void join_workers(struct server *s)
         pthread_join(s->workers[i].thread, NULL);
         if (s->workers[i].abandoned)
             _exit(EX_OK);
+        pthread_mutex_destroy(&s->workers[i].wake_lock);
     }
 }
 

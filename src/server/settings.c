@@ -65,6 +65,7 @@ struct settings *settings_new(const struct conf *c, unsigned workers)
     s->write_max_size = (uint64_t)c->write_max_size;
     s->write_free_space_min = (uint64_t)c->write_free_space_min;
     s->write_enabled = c->write_enabled;
+    s->write_check_tsize = c->write_check_tsize;
     s->write_create = c->write_allow_create;
     s->write_overwrite = c->write_allow_overwrite;
     s->ports = (enum settings_ports)c->network_transfer_ports;

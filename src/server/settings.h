@@ -21,7 +21,7 @@ struct settings {
     bool clamp_to_mtu;
     uint32_t upload_window_bytes_max;
     uint64_t write_max_size, write_free_space_min;
-    bool write_enabled, write_create, write_overwrite;
+    bool write_enabled, write_create, write_overwrite, write_check_tsize;
     struct conf_list write_patterns; /* own copies */
     struct addr_net *trusted;
     size_t trusted_count;

@@ -39,6 +39,7 @@ static void destroy(struct transfer *t)
 
     if (t->x.socket)
         worker_bury(w, &t->x.peer, t->x.socket);
+    list_del(&t->unproven);
     map_remove(&w->peers, &t->x.node);
     metric_set(&w->metrics, METRIC_TRANSFERS_ACTIVE, w->peers.count);
     xfer_fini(&t->x);
@@ -58,21 +59,50 @@ void transfer_ended(struct xfer *x, nsec now)
 
 void transfer_drop(struct transfer *t)
 {
-    if (!t->opening && !t->logged)
+    if (t->opening)
+        transfer_log_unopened(t);
+    else if (!t->logged)
         transfer_log_end(t, t->worker->now);
     destroy(t);
 }
 
 void transfer_abort(struct transfer *t, const char *text)
 {
-    if (t->opening) {
-        destroy(t);
-        return;
-    }
-    if (tftp_session_ended(&t->x.session))
+    if (t->opening || tftp_session_ended(&t->x.session))
         transfer_drop(t);
     else
         xfer_fail(&t->x, TFTP_ERR_UNDEFINED, text, t->worker->now);
+}
+
+bool transfer_evict(struct worker *w)
+{
+    if (list_empty(&w->unproven))
+        return false;
+    struct transfer *t = container_of(w->unproven.next, struct transfer, unproven);
+    if (!t->opening)
+        t->x.session.outcome = TFTP_OUTCOME_TIMEOUT;
+    metric_inc(&w->metrics, METRIC_TRANSFERS_EVICTED);
+    transfer_drop(t);
+    return true;
+}
+
+void transfer_on_packet(struct transfer *t, struct view datagram)
+{
+    struct worker *w = t->worker;
+
+    if (list_empty(&t->unproven)) {
+        xfer_on_packet(&t->x, datagram, w->now);
+        return;
+    }
+    struct addr peer = t->x.peer;
+    xfer_on_packet(&t->x, datagram, w->now);
+    if (transfer_find(w, &peer) == t && t->x.session.proven)
+        list_del(&t->unproven);
+}
+
+const char *transfer_error_text(enum tftp_error code, int err)
+{
+    return code == TFTP_ERR_UNDEFINED ? tftp_error_text_from_errno(err) : tftp_error_text(code);
 }
 
 /* The file or the upload could not be opened: one ERROR, no session. */
@@ -81,7 +111,7 @@ static void refuse_open(struct transfer *t, int err)
     struct worker *w = t->worker;
     uint8_t packet[TFTP_HEADER_LEN + TFTP_ERROR_TEXT_MAX + 1];
     enum tftp_error code = tftp_error_from_errno(err, t->writing);
-    size_t n = tftp_build_error(packet, sizeof(packet), code, tftp_error_text_from_errno(err));
+    size_t n = tftp_build_error(packet, sizeof(packet), code, transfer_error_text(code, err));
     struct net_socket *s = ports_for_error(&w->ports, w->settings, t->listener);
 
     xfer_send_control(&w->env, s, &t->x.peer, &t->x.local, packet, n);
@@ -204,6 +234,7 @@ static void open_file(struct transfer *t, uint64_t size_hint)
     struct worker *w = t->worker;
 
     t->x.data = data_ops(t);
+    t->x.check_tsize = t->writing && w->settings->write_check_tsize;
     if (t->writing) {
         t->x.sink.changed = on_sink_changed;
         t->x.sink.owner = t;
@@ -236,6 +267,7 @@ int transfer_start(struct worker *w, const struct net_rx *rx, const struct tftp_
     memcpy(t->bytes, rx->data.p, rx->data.n);
     t->path = t->bytes + rx->data.n;
     memcpy(t->bytes + rx->data.n, path, path_len + 1);
+    list_push_back(&w->unproven, &t->unproven);
     map_insert(&w->peers, &t->x.node, addr_hash(&rx->peer, w->hash_key));
     metric_set(&w->metrics, METRIC_TRANSFERS_ACTIVE, w->peers.count);
     open_file(t, size_hint);
@@ -257,9 +289,13 @@ bool transfer_repeated(struct transfer *t, const struct net_rx *rx)
         metric_inc(&w->metrics, METRIC_REQUESTS_REPEATED);
         return true;
     }
-    bool over = !t->opening && (s->state == TFTP_STATE_DALLYING || tftp_session_ended(s));
-    bool restarted = !t->opening && s->proven && w->now - s->last_heard >= RESTART_SILENCE;
-    if (same && !over && !restarted) {
+    bool silent = !t->opening && w->now - s->last_heard >= RESTART_SILENCE;
+    bool over = t->logged || tftp_session_ended(s);
+    if (same && over && !silent) {
+        metric_inc(&w->metrics, METRIC_REQUESTS_REPEATED);
+        return true; /* a late echo of the request that has just been served */
+    }
+    if (same && !over && !(s->proven && silent)) {
         metric_inc(&w->metrics, METRIC_REQUESTS_REPEATED);
         tftp_session_on_repeat(&t->x.session, rx->data.n, w->now);
         xfer_kick(&t->x, w->now);

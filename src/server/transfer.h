@@ -14,6 +14,7 @@ struct transfer {
     struct worker *worker;
     struct port port; /* owner of a private socket */
     struct net_socket *listener;
+    struct list unproven; /* in worker->unproven until the peer has answered */
     nsec started;
     uint64_t request_hash;
     bool writing;
@@ -44,17 +45,23 @@ bool transfer_is_request(const struct transfer *t, struct view datagram);
  * old transfer has been ended; the request is a new one. */
 bool transfer_repeated(struct transfer *t, const struct net_rx *rx);
 
+/* The text for a refusal with this code; err (positive) tells more about code 0. */
+const char *transfer_error_text(enum tftp_error code, int err);
+
 /* Ends it at once: an ERROR to the peer, the log line, freed. */
 void transfer_abort(struct transfer *t, const char *text);
+
+/* A datagram of the peer to the transfer's socket. May end the transfer. */
+void transfer_on_packet(struct transfer *t, struct view datagram);
+
+/* Makes room when all places are taken: ends the oldest transfer whose peer has not answered yet,
+ * which a forged request never does. False when there is none. */
+bool transfer_evict(struct worker *w);
 
 /* Ends it without a word to the peer. */
 void transfer_drop(struct transfer *t);
 
 /* env->ended of all transfers. */
 void transfer_ended(struct xfer *x, nsec now);
-
-/* A refused request: ERROR to the peer, one log line. */
-void transfer_refuse(struct worker *w, const struct net_rx *rx, const struct tftp_request *request,
-                     int err, enum tftp_error code, const char *text);
 
 #endif

@@ -38,6 +38,7 @@ static const char *refusal_outcome(int err, enum log_level *level)
     case EISDIR:
     case ENXIO:
     case EEXIST:
+    case EFBIG:
         *level = LOG_NOTICE;
         return "denied";
     default:
@@ -77,6 +78,18 @@ void transfer_log_refused(struct transfer *t, int err, enum tftp_error code)
 {
     log_refusal(t->worker, &t->x.peer, t->writing, text_view(t->path), t->worker->now - t->started,
                 err, code);
+}
+
+void transfer_log_unopened(struct transfer *t)
+{
+    struct log_event e;
+
+    metric_inc(&t->worker->metrics, METRIC_TRANSFERS_CLOSED);
+    begin(&e, LOG_INFO, &t->x.peer, t->writing, text_view(t->path));
+    log_u64(&e, "bytes", 0);
+    log_ms(&e, "ms", t->worker->now - t->started);
+    log_str(&e, "outcome", "closed");
+    log_end(&e);
 }
 
 void transfer_log_denied(struct worker *w, const struct net_rx *rx, bool writing, struct view path,

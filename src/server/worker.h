@@ -55,7 +55,7 @@ struct worker {
     pthread_t thread;
     const struct conf *conf; /* start-up values; immutable */
     int root_fd;
-    const int *listen_fds; /* bound by the server; the worker's engine takes them over */
+    int *listen_fds; /* bound by the server; -1 when the worker's engine has taken them over */
     unsigned listen_count;
 
     _Atomic(struct settings *) mail; /* new settings from the server, or NULL */
@@ -66,6 +66,8 @@ struct worker {
     char start_what[160];
     bool abandoned; /* ended with operations hanging in the kernel: exit without joining anything */
     sem_t *started;
+    pthread_mutex_t wake_lock;
+    bool wakeable; /* the loop exists; under wake_lock */
 
     struct worker_parts parts;
     struct settings *settings;
@@ -84,6 +86,8 @@ struct worker {
     nsec now;             /* of this loop pass */
     unsigned round;       /* datagrams of one receive round at most */
     unsigned timers_left; /* of this turn's budget */
+    struct timer trim;    /* closes idle files */
+    struct list unproven; /* transfers whose peer has not answered yet, oldest first */
     nsec drain_until;
     struct metrics metrics;
     struct hist turns; /* duration of loop passes without the waiting */
@@ -106,6 +110,9 @@ MUST_CHECK int worker_set_up(struct worker *w);
 nsec worker_deadline(const struct worker *w);
 bool worker_pass(struct worker *w, nsec now);
 void worker_tear_down(struct worker *w);
+
+/* Any thread, any time between initialising wake_lock and the end of the struct. */
+void worker_wake(struct worker *w);
 
 /* The socket of the last transfer of this peer, if it ended in the last seconds. */
 const struct net_socket *worker_grave(const struct worker *w, const struct addr *peer);

@@ -41,8 +41,21 @@ static void receive_flush(struct xfer *x)
         store_sink_flush(&x->sink);
 }
 
+/* RFC 2349: the size announced by the client. In netascii it counts other bytes. */
+static bool size_differs(const struct xfer *x)
+{
+    const struct tftp_params *p = &x->session.params;
+
+    return x->check_tsize && !x->ascii && p->tsize_given && p->tsize != x->accepted;
+}
+
 static void receive_publish(struct xfer *x)
 {
+    if (size_differs(x)) {
+        tftp_session_fail(&x->session, TFTP_ERR_UNDEFINED, "Size differs from tsize",
+                          x->session.last_heard);
+        return;
+    }
     if (x->sink.state == STORE_SINK_OPEN)
         store_sink_publish(&x->sink);
 }

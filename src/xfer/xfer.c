@@ -59,13 +59,28 @@ void xfer_fini(struct xfer *x)
 }
 
 /*
+ * When the session itself waits for nothing, the disk has to answer; a file server that is gone may
+ * never do so.
+ */
+static nsec stall_deadline(struct xfer *x, nsec now)
+{
+    if (x->stalled_since == 0)
+        x->stalled_since = now;
+    return nsec_add(x->stalled_since, x->session.manners.patience);
+}
+
+/*
  * The timer is moved only to earlier times; when it fires too early it is set anew. An ACK that
  * pushes the deadline back therefore costs nothing here.
  */
-static void arm(struct xfer *x)
+static void arm(struct xfer *x, nsec now)
 {
     nsec deadline = tftp_session_deadline(&x->session);
 
+    if (deadline == NSEC_NEVER)
+        deadline = stall_deadline(x, now);
+    else
+        x->stalled_since = 0;
     if (deadline < x->timer.deadline)
         wheel_set(x->env->wheel, &x->timer, deadline);
 }
@@ -111,7 +126,7 @@ void xfer_kick(struct xfer *x, nsec now)
         x->env->ended(x, now);
         return;
     }
-    arm(x);
+    arm(x, now);
 }
 
 static void take_data(struct xfer *x, const struct tftp_in *in)
@@ -131,8 +146,11 @@ void xfer_on_packet(struct xfer *x, struct view datagram, nsec now)
 
     /* Without room for the payload the datagram is treated as lost on the way: the peer's
      * timer or ours repairs it when the disk has caught up. */
-    if (!x->session.sending && datagram.n > TFTP_HEADER_LEN && !x->data->room(x, datagram.n))
+    if (!x->session.sending && datagram.n > TFTP_HEADER_LEN &&
+        !x->data->room(x, datagram.n - TFTP_HEADER_LEN)) {
+        x->data->flush(x);
         return;
+    }
     tftp_session_on_packet(&x->session, datagram, now, &in);
     if (in.accepted)
         take_data(x, &in);
@@ -158,8 +176,12 @@ void xfer_on_send_error(struct xfer *x, int err, nsec now)
 
 void xfer_on_timer(struct xfer *x, nsec now)
 {
-    if (tftp_session_deadline(&x->session) <= now)
+    nsec deadline = tftp_session_deadline(&x->session);
+
+    if (deadline <= now)
         tftp_session_on_timer(&x->session, now);
+    else if (deadline == NSEC_NEVER && x->stalled_since != 0 && stall_deadline(x, now) <= now)
+        tftp_session_fail(&x->session, TFTP_ERR_UNDEFINED, "The disk does not answer", now);
     xfer_kick(x, now);
 }
 

@@ -68,6 +68,7 @@ struct xfer {
     struct tftp_session session;
     struct xfer_env *env;
     struct timer timer;
+    nsec stalled_since;   /* nothing but the disk can move it; 0: it is not so */
     struct map_node node; /* in the owner's table, by peer */
     struct list link;     /* in env->starved */
     struct net_socket *socket;
@@ -75,7 +76,8 @@ struct xfer {
     struct addr local; /* the address the peer asked: answers leave from it */
     union addr_sock peer_sock;
     socklen_t peer_sock_len;
-    bool gso; /* packets fit the path, so trains may be used */
+    bool check_tsize; /* receiving: an announced size must be met */
+    bool gso;         /* packets fit the path, so trains may be used */
     const struct xfer_data_ops *data;
     union {
         struct store_reader reader;
