@@ -174,10 +174,15 @@ static bool any_ready(const struct mmsg *m)
     return !list_empty(&m->ready) || !list_empty(&m->ready_last);
 }
 
+/* The end of a full pass belongs to the last ones: a flood on another socket must not keep them
+ * waiting for ever. */
 static struct net_sock *first_ready(const struct mmsg *m)
 {
-    const struct list *from = list_empty(&m->ready) ? &m->ready_last : &m->ready;
+    bool late = m->pass + m->used >= NET_PASS_DATAGRAMS / 4 * 3;
+    const struct list *from = &m->ready;
 
+    if (list_empty(from) || (late && !list_empty(&m->ready_last)))
+        from = &m->ready_last;
     return container_of(from->next, struct net_sock, ready_link);
 }
 

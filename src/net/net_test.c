@@ -199,6 +199,36 @@ static void test_many_out(void **state)
     rig_stop(&r);
 }
 
+/* What came for sockets marked `last` is handed out after all that came for others. */
+static void test_last(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct net_rx rx[NET_BATCH];
+    unsigned got = 0;
+
+    START(&r, NULL);
+    struct net_socket *last = rig_open(&r, "127.0.0.1:0"), *s = rig_open(&r, "127.0.0.1:0");
+    int peer = peer_open("127.0.0.1");
+    last->last = true;
+    for (unsigned i = 0; i < 10; i++) {
+        peer_send(peer, &last->local, "last", 4);
+        peer_send(peer, &s->local, "first", 5);
+    }
+    /* A turn of the loop finds them all, as they are there already; one more does no harm. */
+    for (unsigned i = 0; i < 2; i++)
+        (void)loop_wait(r.loop, 0);
+    while (got < 20) {
+        unsigned n = net_recv(r.net, rx, 3);
+
+        assert_int_not_equal(n, 0);
+        for (unsigned i = 0; i < n; i++, got++)
+            assert_ptr_equal(rx[i].socket, got < 10 ? s : last);
+    }
+    close(peer);
+    rig_stop(&r);
+}
+
 /* What is queued goes out with the next wait, flushed or not. */
 static void test_wait_flushes(void **state)
 {
@@ -477,6 +507,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_many_in),
         cmocka_unit_test(test_few_buffers),
         cmocka_unit_test(test_many_out),
+        cmocka_unit_test(test_last),
         cmocka_unit_test(test_wait_flushes),
         cmocka_unit_test(test_queue_in_done),
         cmocka_unit_test(test_truncation),

@@ -98,12 +98,12 @@ static void uring_fini(struct net *n)
 {
     struct uring *u = n->engine;
     nsec now = loop_clock(), give_up = now + FINI_PATIENCE;
+    struct uring_filled f;
     bool orphans = false;
 
     n->depth++;
-    for (unsigned i = u->filled_head; i != u->filled_tail; i++)
-        uring_drop_busy(u->filled[i & (u->slot_count - 1)].sock);
-    u->filled_head = u->filled_tail;
+    while (uring_next_filled(u, &f))
+        uring_drop_busy(f.sock);
     while (!none_busy(&n->dead) && now < give_up) {
         uring_recv_arm(u);
         (void)ring_wait(u->ring, now + NSEC_PER_MSEC, now);
@@ -141,7 +141,7 @@ bool uring_hand_over(struct net *n)
 
     if (!ring_error(u->ring) || n->depth > 1) /* callers on the stack know the old state */
         return false;
-    if (u->sending > 0 || u->batch_count > 0 || u->filled_head != u->filled_tail)
+    if (u->sending > 0 || u->batch_count > 0 || uring_has_filled(u))
         return false;
     if (net_mmsg_ops.init(n) < 0)
         return false; /* for want of memory: next time */
@@ -210,7 +210,7 @@ static bool uring_pending(const struct net *n)
 {
     const struct uring *u = n->engine;
 
-    return u->filled_head != u->filled_tail || !list_empty(&u->errors);
+    return uring_has_filled(u) || !list_empty(&u->errors);
 }
 
 const struct net_ops net_uring_ops = {

@@ -28,6 +28,12 @@ struct uring_filled {
     uint16_t buffer;
 };
 
+/* First in, first out; room for all buffers there are. */
+struct uring_fifo {
+    struct uring_filled *entries;
+    unsigned head, tail;
+};
+
 struct uring_sock {
     struct net_sock *sock;
     struct ring_op recv;
@@ -53,9 +59,8 @@ struct uring {
     unsigned held;       /* buffers that are not in the ring: filled or in the batch */
     struct msghdr layout;
 
-    struct uring_filled *filled; /* first in, first out; slot_count entries */
-    unsigned filled_head, filled_tail;
-    uint16_t batch[NET_BATCH]; /* buffers of the batch in the caller's hands */
+    struct uring_fifo filled, filled_last; /* of sockets marked `last` */
+    uint16_t batch[NET_BATCH];             /* buffers of the batch in the caller's hands */
     unsigned batch_count;
 
     struct list rearm;   /* receives to be submitted */
@@ -74,6 +79,10 @@ void uring_recv_fini(struct uring *u, bool orphans);
 void uring_recv_complete(struct ring_op *op, int res, uint32_t flags);
 /* Submits receives and cancellations that are due, as far as the ring has room. */
 void uring_recv_arm(struct uring *u);
+/* Filled buffers wait for net_recv(). */
+bool uring_has_filled(const struct uring *u);
+/* Takes the next filled buffer; false when there is none. */
+bool uring_next_filled(struct uring *u, struct uring_filled *ret);
 unsigned uring_recv(struct net *n, struct net_rx *rx, unsigned max);
 void uring_recv_done(struct net *n);
 

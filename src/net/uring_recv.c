@@ -88,10 +88,10 @@ int uring_recv_init(struct uring *u)
     u->slots_bytes = pages(u->slot_count * u->slot_bytes);
     u->buffers_bytes = pages(u->slot_count * sizeof(struct io_uring_buf));
 
-    u->filled = calloc(u->slot_count, sizeof(*u->filled));
+    u->filled.entries = calloc(2 * u->slot_count, sizeof(*u->filled.entries));
     u->slots = reserve(u->slots_bytes);
     u->buffers = reserve(u->buffers_bytes);
-    if (!u->filled || !u->slots || !u->buffers) {
+    if (!u->filled.entries || !u->slots || !u->buffers) {
         uring_recv_fini(u, false);
         return -ENOMEM;
     }
@@ -103,6 +103,7 @@ int uring_recv_init(struct uring *u)
         uring_recv_fini(u, false);
         return r;
     }
+    u->filled_last.entries = u->filled.entries + u->slot_count;
     for (unsigned i = 0; i < u->slot_count; i++)
         put_buffer(u, (uint16_t)i, i);
     io_uring_buf_ring_advance(u->buffers, (int)u->slot_count);
@@ -111,7 +112,7 @@ int uring_recv_init(struct uring *u)
 
 void uring_recv_fini(struct uring *u, bool orphans)
 {
-    free(u->filled);
+    free(u->filled.entries);
     if (orphans)
         return;
     if (u->buffers && u->group != GROUP_MAX)
@@ -141,6 +142,27 @@ static void receive_ended(struct uring *u, struct uring_sock *us, int res)
     list_push_back(&u->rearm, &us->rearm_link);
 }
 
+static void fifo_push(struct uring *u, struct uring_fifo *f, struct uring_filled entry)
+{
+    assert(f->tail - f->head < u->slot_count);
+    f->entries[f->tail++ & (u->slot_count - 1)] = entry;
+}
+
+bool uring_has_filled(const struct uring *u)
+{
+    return u->filled.head != u->filled.tail || u->filled_last.head != u->filled_last.tail;
+}
+
+bool uring_next_filled(struct uring *u, struct uring_filled *ret)
+{
+    struct uring_fifo *f = u->filled.head != u->filled.tail ? &u->filled : &u->filled_last;
+
+    if (f->head == f->tail)
+        return false;
+    *ret = f->entries[f->head++ & (u->slot_count - 1)];
+    return true;
+}
+
 void uring_recv_complete(struct ring_op *op, int res, uint32_t flags)
 {
     struct uring_sock *us = container_of(op, struct uring_sock, recv);
@@ -158,9 +180,8 @@ void uring_recv_complete(struct ring_op *op, int res, uint32_t flags)
 
         u->held++;
         if (res >= 0 && !sock->closing) {
-            assert(u->filled_tail - u->filled_head < u->slot_count);
-            u->filled[u->filled_tail++ & (u->slot_count - 1)] =
-                (struct uring_filled){sock, res, id};
+            fifo_push(u, sock->pub.last ? &u->filled_last : &u->filled,
+                      (struct uring_filled){sock, res, id});
             sock->busy++;
         } else {
             return_buffer(u, id);
@@ -257,21 +278,20 @@ static void read_errors(struct net *n, struct uring *u)
 unsigned uring_recv(struct net *n, struct net_rx *rx, unsigned max)
 {
     struct uring *u = n->engine;
+    struct uring_filled f;
     unsigned got = 0;
 
     if (uring_hand_over(n))
         return n->ops->recv(n, rx, max);
     read_errors(n, u);
-    while (got < max && u->filled_head != u->filled_tail) {
-        struct uring_filled *f = &u->filled[u->filled_head++ & (u->slot_count - 1)];
-
-        if (!f->sock->closing && take_datagram(n, f, &rx[got])) {
-            u->batch[u->batch_count++] = f->buffer;
+    while (got < max && uring_next_filled(u, &f)) {
+        if (!f.sock->closing && take_datagram(n, &f, &rx[got])) {
+            u->batch[u->batch_count++] = f.buffer;
             got++;
         } else {
-            return_buffer(u, f->buffer);
+            return_buffer(u, f.buffer);
         }
-        uring_drop_busy(f->sock);
+        uring_drop_busy(f.sock);
     }
     uring_recv_arm(u);
     return got;
