@@ -231,10 +231,11 @@ void file_threads_submit(struct file_threads *t, struct file_req *req)
     atomic_fetch_add(&t->waiting, 1);
 }
 
-/* Writes off the threads whose operation hangs. Returns when to look again. Locked. */
+/* Writes off the threads whose operation hangs. Returns when to look again; threads that begin
+ * only now cannot hang before that. Locked. */
 static nsec look_for_stuck(struct file_threads *t, nsec now)
 {
-    nsec next = NSEC_NEVER;
+    nsec next = nsec_add(now, FILE_STUCK_NSEC);
 
     for (unsigned i = 0; i < t->slots; i++) {
         struct file_thread *th = &t->threads[i];

@@ -514,7 +514,7 @@ struct file_uring *file_uring_new(struct file_io *f, struct ring *ring)
         u->slots[i] = (struct slot){.ring = {complete}, .u = u, .next = u->free_slot};
         u->free_slot = &u->slots[i];
     }
-    for (int op = 0; op < FILE_OPS; op++)
+    for (enum file_op op = 0; op < FILE_OPS; op++)
         if (file_uring_knows(op) && ring_supports(ring, uring_ops_code(op)))
             u->can |= UINT32_C(1) << op;
 
