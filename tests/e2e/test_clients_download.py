@@ -156,8 +156,10 @@ def test_netascii_every_edge(server, samples, blksize):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("client,host", [("curl", "127.0.0.1"), ("atftp", "::1")])
-def test_five_gigabytes(server, tmp_path, client, host):
+@pytest.mark.parametrize("backend,client,host", [
+    ("threads-mmsg", "curl", "127.0.0.1"), ("uring-uring", "atftp", "::1"),
+], indirect=["backend"], scope="module")
+def test_five_gigabytes(server, client, host):
     """5 GB, sparse, in blocks of 65464 bytes, compared as it streams; nothing is stored. The
     block number wraps and no 32-bit counter may."""
     size = 5_000_000_000

@@ -43,5 +43,8 @@ def test_200_downloads(backend, start, root, tmp_path):
     assert not failed, "\n".join(failed[:10])
     server.stop()
     done = server.events("transfer")
-    assert len(done) == COUNT
-    assert {event["outcome"] for event in done} == {"ok"}
+    # On a busy machine busybox, which repeats its request after 100 ms, may be heard once more
+    # when it is done; that costs a first answer and no more.
+    late = [event for event in done if event["outcome"] != "ok"]
+    assert [event for event in late if event["outcome"] != "closed" or event["bytes"]] == []
+    assert len(done) - len(late) == COUNT
