@@ -17,7 +17,7 @@
 #include "bench/worker.h"
 #include "loop/loop.h"
 
-#define LOOK_MS     250 /* between two looks at the server's memory, and live lines */
+#define LOOK_MS     500 /* between two looks at the server's memory, and live lines */
 #define START_DELAY (20 * NSEC_PER_MSEC)
 
 struct state {

@@ -182,6 +182,15 @@ static void count_session(struct bench_client *c)
         r->payload += counts->bytes_acked;
 }
 
+/* Gives the endpoint back and waits for the worker's word. */
+static void leave(struct bench_client *c, nsec now)
+{
+    bench_io_release(c->env->io, &c->at);
+    c->phase = BENCH_IDLE;
+    c->wake = NSEC_NEVER;
+    c->env->idle(c, now);
+}
+
 void client_finish(struct bench_client *c, enum bench_failure failure, nsec now)
 {
     struct bench_result *r = c->env->result;
@@ -198,11 +207,15 @@ void client_finish(struct bench_client *c, enum bench_failure failure, nsec now)
         r->bytes += c->session.counts.bytes_acked;
         hist_add(&r->transfer, now > c->intended ? now - c->intended : 0);
     }
-    bench_io_release(c->env->io, &c->at);
+    nsec linger = c->env->impair ? bench_impair_linger(c->env->impair, c) : 0;
     wheel_del(&c->env->wheel, &c->timer);
-    c->phase = BENCH_IDLE;
-    c->wake = NSEC_NEVER;
-    c->env->idle(c, now);
+    if (linger > 0 && c->at.port) {
+        c->phase = BENCH_LINGERING;
+        c->wake = now + linger;
+        client_arm(c);
+    } else {
+        leave(c, now);
+    }
 }
 
 void client_finish_session(struct bench_client *c, nsec now)
@@ -268,6 +281,9 @@ void bench_client_on_timer(struct bench_client *c, nsec now)
     case BENCH_SILENT:
         client_finish(c, BENCH_FAIL_TIMEOUT, now);
         break;
+    case BENCH_LINGERING:
+        leave(c, now);
+        break;
     case BENCH_PROBING:
         repeat_or_give_up(c, now);
         break;
@@ -296,9 +312,11 @@ void bench_client_abandon(struct bench_client *c, nsec now)
 {
     if (c->phase == BENCH_IDLE || (c->phase == BENCH_PAUSING && c->stage == 0))
         return;
-    count_session(c);
-    c->env->result->unfinished++;
-    c->env->result->last_end = now;
+    if (c->phase != BENCH_LINGERING) {
+        count_session(c);
+        c->env->result->unfinished++;
+        c->env->result->last_end = now;
+    }
     bench_io_release(c->env->io, &c->at);
     wheel_del(&c->env->wheel, &c->timer);
     c->phase = BENCH_IDLE;

@@ -41,7 +41,8 @@ enum bench_phase {
     BENCH_PAUSING, /* thinks before its next transfer, or waits for its turn to begin */
     BENCH_PROBING, /* the first request of two; no session */
     BENCH_RUNNING,
-    BENCH_SILENT, /* misbehaves: says nothing more, hears nothing */
+    BENCH_SILENT,    /* misbehaves: says nothing more, hears nothing */
+    BENCH_LINGERING, /* done, but some of its packets are still on their way out */
 };
 
 struct bench_client {

@@ -22,7 +22,7 @@ void client_send(struct bench_client *c, struct view packet, nsec now)
     }
     if (c->misbehaviour == BENCH_LATE_ACK && tftp_packet_opcode(packet) == TFTP_ACK)
         extra = env->plan->late_ack;
-    bench_impair_send(env->impair, &c->at, &c->peer, packet, extra, now);
+    bench_impair_send(env->impair, c, packet, extra, now);
 }
 
 /* Blocks of an upload, one by one, each whole in one buffer. */
@@ -36,8 +36,7 @@ static void send_block(struct bench_client *c, const struct tftp_out *out, unsig
                            tftp_block_wire(out->block + i, c->session.params.rollover));
     if (len > 0)
         memcpy(packet + TFTP_HEADER_LEN, c->file->bytes + at, len);
-    bench_impair_send(c->env->impair, &c->at, &c->peer,
-                      view_of(packet, TFTP_HEADER_LEN + (size_t)len), 0, now);
+    bench_impair_send(c->env->impair, c, view_of(packet, TFTP_HEADER_LEN + (size_t)len), 0, now);
 }
 
 /* As many blocks as one train takes; returns how many. */
@@ -96,11 +95,11 @@ static void count_control(struct bench_client *c)
 /* At once, soon, and when the transfer is under way or over. */
 static void repeat_request(struct bench_client *c, nsec now)
 {
-    static const nsec later[] = {0, 20 * NSEC_PER_MSEC, 200 * NSEC_PER_MSEC};
+    static const nsec later[] = {0, BENCH_REPEAT_LAST / 10, BENCH_REPEAT_LAST};
 
     for (unsigned i = 0; i < ARRAY_LEN(later); i++)
-        bench_impair_send(c->env->impair, &c->at, &c->peer,
-                          view_of(c->session.control, c->session.control_len), later[i], now);
+        bench_impair_send(c->env->impair, c, view_of(c->session.control, c->session.control_len),
+                          later[i], now);
 }
 
 void client_pump(struct bench_client *c, nsec now)
@@ -143,11 +142,21 @@ static bool is_peer(struct bench_client *c, const union addr_sock *from, struct 
         return bench_same_peer(&c->peer, from);
     if (!same_host(&c->peer, from) || tftp_packet_opcode(datagram) < TFTP_DATA)
         return false;
-    c->peer = *from;
-    c->answered = true;
-    if (!c->env->impair && c->phase == BENCH_RUNNING && c->file->size > CONNECT_BYTES)
-        bench_io_connect(c->env->io, &c->at, &c->peer);
+    c->peer = *from; /* until answered() says otherwise */
     return true;
+}
+
+/* After a packet was taken: was it the answer? What is left of an earlier transfer may come from
+ * another port of the server, and must not be taken for it. */
+static void answered(struct bench_client *c, const union addr_sock *from)
+{
+    if (c->answered || !from)
+        return;
+    c->answered = c->session.state != TFTP_STATE_REQUESTING;
+    if (!c->answered)
+        c->peer = c->env->server;
+    else if (!c->env->impair && c->file->size > CONNECT_BYTES && !tftp_session_ended(&c->session))
+        bench_io_connect(c->env->io, &c->at, &c->peer);
 }
 
 /* More datagrams in one go than the client has room for. */
@@ -218,7 +227,7 @@ void bench_client_take_packet(struct bench_client *c, const union addr_sock *fro
     struct tftp_session *s = &c->session;
     struct tftp_in in;
 
-    if (c->phase == BENCH_SILENT)
+    if (c->phase == BENCH_SILENT || c->phase == BENCH_LINGERING)
         return;
     if ((c->phase != BENCH_RUNNING && c->phase != BENCH_PROBING) || !is_peer(c, from, datagram)) {
         c->env->result->strays++;
@@ -235,6 +244,7 @@ void bench_client_take_packet(struct bench_client *c, const union addr_sock *fro
     if (client_reacts(c, datagram, now))
         return;
     tftp_session_on_packet(s, datagram, now, &in);
+    answered(c, from);
     if (in.accepted)
         take_block(c, &in, now);
     else if (s->state == TFTP_STATE_SENDING)
@@ -246,7 +256,7 @@ void bench_client_on_packet(struct bench_client *c, const union addr_sock *from,
                             struct view datagram, nsec now)
 {
     if (c->env->impair && from)
-        bench_impair_receive(c->env->impair, &c->at, from, datagram, now);
+        bench_impair_receive(c->env->impair, c, from, datagram, now);
     else
         bench_client_take_packet(c, from, datagram, now);
 }

@@ -17,11 +17,20 @@ struct bench_impair {
 struct delayed {
     struct timer timer;
     struct list link;
-    struct bench_endpoint at;
+    struct bench_client *client;
+    uint64_t transfer; /* of the client */
     union addr_sock peer;
     bool inward;
     size_t len;
     uint8_t bytes[];
+};
+
+/* What happens to a packet. */
+struct passage {
+    struct bench_client *client;
+    bool inward;
+    const union addr_sock *peer;
+    struct view packet;
 };
 
 bool bench_impair_wanted(const struct bench_plan *plan)
@@ -56,29 +65,25 @@ void bench_impair_free(struct bench_impair *i)
     free(i);
 }
 
-static void pass(struct bench_impair *i, bool inward, const struct bench_endpoint *e,
-                 const union addr_sock *peer, struct view packet, nsec now)
+static void pass(struct bench_impair *i, const struct passage *p, nsec now)
 {
-    if (!inward) {
-        struct iovec iov = {(void *)(uintptr_t)packet.p, packet.n};
-        if (packet.n > 512)
-            (void)bench_io_send_pieces(i->env->io, e, peer, &iov, 1, 0);
-        else
-            bench_io_send(i->env->io, e, peer, packet.p, packet.n);
-        return;
+    struct bench_io *io = i->env->io;
+    const struct bench_endpoint *e = &p->client->at;
+
+    if (p->inward) {
+        bench_client_take_packet(p->client, p->peer, p->packet, now);
+    } else if (p->packet.n > 512) {
+        struct iovec iov = {(void *)(uintptr_t)p->packet.p, p->packet.n};
+        (void)bench_io_send_pieces(io, e, p->peer, &iov, 1, 0);
+    } else {
+        bench_io_send(io, e, p->peer, p->packet.p, p->packet.n);
     }
-    struct bench_client *c = bench_io_owner(e);
-    if (c)
-        bench_client_take_packet(c, peer, packet, now);
-    else
-        i->env->result->strays++;
 }
 
-/* A delayed copy; without memory for it the packet is lost, as networks do. */
-static void delay(struct bench_impair *i, bool inward, const struct bench_endpoint *e,
-                  const union addr_sock *peer, struct view packet, nsec when)
+/* A delayed copy; without memory for it the packet is lost, as in networks. */
+static void delay(struct bench_impair *i, const struct passage *p, nsec when)
 {
-    size_t size = sizeof(struct delayed) + packet.n;
+    size_t size = sizeof(struct delayed) + p->packet.n;
     struct delayed *d = i->held + size <= HELD_MAX ? malloc(size) : NULL;
 
     if (!d) {
@@ -86,11 +91,12 @@ static void delay(struct bench_impair *i, bool inward, const struct bench_endpoi
         return;
     }
     timer_init(&d->timer);
-    d->at = *e;
-    d->peer = *peer;
-    d->inward = inward;
-    d->len = packet.n;
-    memcpy(d->bytes, packet.p, packet.n);
+    d->client = p->client;
+    d->transfer = p->client->transfers;
+    d->peer = *p->peer;
+    d->inward = p->inward;
+    d->len = p->packet.n;
+    memcpy(d->bytes, p->packet.p, p->packet.n);
     i->held += size;
     list_push_back(&i->all, &d->link);
     wheel_set(&i->wheel, &d->timer, when);
@@ -103,11 +109,10 @@ static nsec draw_delay(struct prng *prng, const struct bench_impairment *m)
     return m->delay + jitter > m->jitter ? m->delay + jitter - m->jitter : 0;
 }
 
-static void impair(struct bench_impair *i, bool inward, const struct bench_endpoint *e,
-                   const union addr_sock *peer, struct view packet, nsec extra, nsec now)
+static void impair(struct bench_impair *i, const struct passage *p, nsec extra, nsec now)
 {
     const struct bench_plan *plan = i->env->plan;
-    const struct bench_impairment *m = inward ? &plan->in : &plan->out;
+    const struct bench_impairment *m = p->inward ? &plan->in : &plan->out;
     struct bench_result *r = i->env->result;
     struct prng *prng = &i->env->prng;
     unsigned copies = 1;
@@ -127,35 +132,46 @@ static void impair(struct bench_impair *i, bool inward, const struct bench_endpo
             wait += REORDER_DELAY;
         }
         if (wait > 0)
-            delay(i, inward, e, peer, packet, now + wait);
+            delay(i, p, now + wait);
         else
-            pass(i, inward, e, peer, packet, now);
+            pass(i, p, now);
     }
 }
 
-void bench_impair_send(struct bench_impair *i, const struct bench_endpoint *e,
-                       const union addr_sock *to, struct view packet, nsec extra, nsec now)
+void bench_impair_send(struct bench_impair *i, struct bench_client *c, struct view packet,
+                       nsec extra, nsec now)
 {
-    impair(i, false, e, to, packet, extra, now);
+    impair(i, &(struct passage){c, false, &c->peer, packet}, extra, now);
 }
 
-void bench_impair_receive(struct bench_impair *i, const struct bench_endpoint *e,
+void bench_impair_receive(struct bench_impair *i, struct bench_client *c,
                           const union addr_sock *from, struct view packet, nsec now)
 {
-    struct bench_endpoint at = *e; /* `e` is the client's, and it may end its transfer */
+    impair(i, &(struct passage){c, true, from, packet}, 0, now);
+}
 
-    impair(i, true, &at, from, packet, 0, now);
+nsec bench_impair_linger(const struct bench_impair *i, const struct bench_client *c)
+{
+    const struct bench_plan *plan = i->env->plan;
+    nsec wait = plan->out.delay + plan->out.jitter + (plan->out.reorder > 0 ? REORDER_DELAY : 0);
+
+    if (c->misbehaviour == BENCH_LATE_ACK)
+        wait += plan->late_ack;
+    if (c->misbehaviour == BENCH_REPEAT_REQUEST)
+        wait += BENCH_REPEAT_LAST;
+    return wait > 0 ? wait + 2 * WHEEL_TICK : 0;
 }
 
 static void arrive(struct timer *t, nsec now, void *arg)
 {
     struct bench_impair *i = arg;
     struct delayed *d = container_of(t, struct delayed, timer);
+    struct passage p = {d->client, d->inward, &d->peer, view_of(d->bytes, d->len)};
 
     i->held -= sizeof(*d) + d->len;
     list_del(&d->link);
-    if (d->at.port->fd >= 0)
-        pass(i, d->inward, &d->at, &d->peer, view_of(d->bytes, d->len), now);
+    if (d->client->at.port && d->client->transfers == d->transfer)
+        pass(i, &p, now);
     free(d);
 }
 

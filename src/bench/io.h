@@ -53,7 +53,7 @@ MUST_CHECK int bench_io_new(struct bench_io **ret, const struct bench_plan *plan
                             bench_unreachable_fn *unreachable, char *error, size_t size);
 void bench_io_free(struct bench_io *io);
 
-/* An endpoint for `owner`; -EAGAIN when all are in use, or what socket() and bind() say. */
+/* An endpoint for `owner`; -EAGAIN when all are in use. */
 MUST_CHECK int bench_io_take(struct bench_io *io, void *owner, struct bench_endpoint *ret);
 void bench_io_release(struct bench_io *io, struct bench_endpoint *e);
 /* The owner of an endpoint now, or NULL. */

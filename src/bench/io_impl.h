@@ -68,7 +68,6 @@ struct bench_io {
 
 /* Opens and watches the socket of `port`; -errno. */
 MUST_CHECK int io_port_open(struct bench_io *io, struct bench_port *port);
-void io_port_close(struct bench_io *io, struct bench_port *port);
 
 /* Receives what waits on `port`; io_receive.c. */
 void io_receive(struct bench_io *io, struct bench_port *port, uint32_t events, nsec now);

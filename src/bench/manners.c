@@ -20,7 +20,8 @@ bool client_reacts(struct bench_client *c, struct view datagram, nsec now)
 
     if (tftp_packet_opcode(datagram) != TFTP_DATA || s->sending)
         return false;
-    if (s->state == TFTP_STATE_REQUESTING && profile->needs_oack) {
+    if (s->state == TFTP_STATE_REQUESTING && profile->needs_oack &&
+        tftp_packet_block(datagram) == 1) {
         uint8_t packet[64];
         size_t n = tftp_build_error(packet, sizeof(packet), TFTP_ERR_ILLEGAL, "No options");
         client_send(c, view_of(packet, n), now);

@@ -195,7 +195,6 @@ static const struct row rows[] = {
      "... and give up after this (default 60)"},
     {"source", 0, CALL(take_source), "ADDRESS[-LAST]",
      "send from here; with a range each client has an address of its own"},
-    {"fresh-ports", 0, FLAG(fresh_ports), NULL, "a new socket for every transfer"},
 
     {NULL, 0, CALL(NULL), NULL, "What goes wrong (PERCENT: 2, or in=1,out=3)"},
     {"loss", 0, CHANCE(loss), "PERCENT", "packets lost on the way"},
@@ -366,7 +365,6 @@ static int settle(struct bench_parse *p)
     plan->gro = !p->no_gro;
     plan->spin = p->spin;
     plan->quiet = p->quiet;
-    plan->fresh_ports = p->fresh_ports;
     if (plan->count == 0 && plan->duration == 0)
         plan->count = plan->clients;
     if (plan->duration == 0)

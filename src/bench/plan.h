@@ -95,8 +95,7 @@ struct bench_plan {
     struct addr source_first; /* family 0: the kernel chooses */
     unsigned source_count;
     unsigned threads;
-    unsigned ports;   /* sockets of a thread that clients on a source range share; 0: default */
-    bool fresh_ports; /* a new socket for every transfer */
+    unsigned ports; /* sockets of a thread that clients on a source range share; 0: default */
     bool gro;
     bool spin; /* look for packets without sleeping */
     uint64_t seed;

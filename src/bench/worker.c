@@ -264,8 +264,9 @@ void bench_worker_begin(struct bench_worker *w)
     const struct bench_plan *plan = &w->plan;
 
     w->end = plan->duration > 0 ? w->run->start + plan->duration : NSEC_NEVER;
-    bench_arrivals_init(&w->arrivals, plan->rate / plan->threads, plan->poisson, w->run->start,
-                        plan->ramp, prng_mix(plan->seed ^ (w->index + 1)));
+    if (plan->rate > 0)
+        bench_arrivals_init(&w->arrivals, plan->rate / plan->threads, plan->poisson, w->run->start,
+                            plan->ramp, prng_mix(plan->seed ^ (w->index + 1)));
 }
 
 int bench_worker_start(struct bench_worker *w)
