@@ -288,6 +288,11 @@ struct net_tx *net_tx_get(struct net *n)
     return tx;
 }
 
+bool net_tx_free(const struct net *n)
+{
+    return !list_empty(&n->tx_free) || n->tx_fresh < n->config.tx_slots;
+}
+
 /* Last in, first out: the next one is still in the cache. */
 void net_tx_put(struct net *n, struct net_tx *tx)
 {

@@ -186,6 +186,8 @@ void net_recv_done(struct net *n);
 /* An empty struct from the pool, or NULL when all are in flight: stop sending, and go on after
  * the next done(). */
 struct net_tx *net_tx_get(struct net *n);
+/* net_tx_get() would give one now. */
+bool net_tx_free(const struct net *n);
 /* Returns one that was not queued. */
 void net_tx_put(struct net *n, struct net_tx *tx);
 /*
