@@ -186,6 +186,9 @@ nsec worker_deadline(const struct worker *w)
 
     if (w->drain_until)
         deadline = nsec_min(deadline, nsec_add(w->now, WORKER_DRAIN_TICK));
+    /* Who found no net_tx goes on as soon as one is free, not with the next packet. */
+    if (!list_empty(&w->env.starved) && net_tx_free(w->net))
+        return 0;
     return net_pending(w->net) ? 0 : deadline;
 }
 
