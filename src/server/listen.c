@@ -52,6 +52,19 @@ static unsigned expand(const struct conf *c, struct addr *out, unsigned max)
     return n;
 }
 
+/*
+ * Sockets of several workers share a port (SO_REUSEPORT), and would share it with another server
+ * of the same user, which would get half of the requests. Only a bind without tells.
+ */
+static int check_free(const struct net_config *config, const struct addr *at)
+{
+    int fd = at->port != 0 ? net_sock_open(config, at, false) : -1;
+
+    if (fd >= 0)
+        close(fd);
+    return at->port != 0 && fd < 0 ? fd : 0;
+}
+
 int listen_open(struct listen_set *set, const struct conf *c, unsigned workers, char *error,
                 size_t size)
 {
@@ -76,7 +89,9 @@ int listen_open(struct listen_set *set, const struct conf *c, unsigned workers, 
         set->fds[i] = -1;
     for (unsigned a = 0; a < set->addresses; a++) {
         for (unsigned w = 0; w < workers; w++) {
-            int fd = bind_one(&config, &addrs[a], workers > 1);
+            int fd = w == 0 && workers > 1 ? check_free(&config, &addrs[a]) : 0;
+            if (fd == 0)
+                fd = bind_one(&config, &addrs[a], workers > 1);
             if (fd < 0) {
                 snprintf(error, size, "cannot listen on %s: %s", addr_text(&addrs[a], text),
                          strerror(-fd));

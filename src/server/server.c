@@ -16,6 +16,8 @@
 #include "server/listen.h"
 #include "server/worker.h"
 
+#define WORKERS_MAX 256
+
 struct server {
     struct conf *conf;    /* as running: start-up values with reloaded ones */
     struct conf *started; /* as at start; workers look at it */
@@ -26,13 +28,21 @@ struct server {
     sem_t started_sem;
 };
 
+/* The processors this process may use, not all there are. */
+static unsigned allowed_cpus(cpu_set_t *set)
+{
+    CPU_ZERO(set);
+    if (sched_getaffinity(0, sizeof(*set), set) < 0)
+        CPU_SET(0, set);
+    return (unsigned)MAX(1, CPU_COUNT(set));
+}
+
 static unsigned worker_count(const struct conf *c)
 {
-    long n = c->performance_workers;
+    cpu_set_t set;
 
-    if (n == 0)
-        n = sysconf(_SC_NPROCESSORS_ONLN);
-    return (unsigned)MAX(1, MIN(n, 256));
+    return c->performance_workers > 0 ? (unsigned)c->performance_workers
+                                      : MIN(allowed_cpus(&set), WORKERS_MAX);
 }
 
 static int open_root(struct server *s)
@@ -55,14 +65,18 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* To the index-th allowed processor, going round. */
 static void pin(const struct worker *w)
 {
-    cpu_set_t set;
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    cpu_set_t allowed, one;
+    unsigned skip = w->index % allowed_cpus(&allowed);
+    size_t cpu = 0;
 
-    CPU_ZERO(&set);
-    CPU_SET(w->index % (unsigned)MAX(1, cpus), &set);
-    int err = pthread_setaffinity_np(w->thread, sizeof(set), &set);
+    while (cpu < CPU_SETSIZE - 1 && (!CPU_ISSET(cpu, &allowed) || skip-- > 0))
+        cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    int err = pthread_setaffinity_np(w->thread, sizeof(one), &one);
     if (err)
         log_line(LOG_WARN, "worker %u: cannot be pinned: %s", w->index, strerror(err));
 }
