@@ -66,8 +66,10 @@ static struct view name_of(const struct bench_client *c, char *buf)
             len = snprintf(buf + n, NAME_ROOM - n, "%s", c->file->name);
         else if (*p == 'c')
             len = snprintf(buf + n, NAME_ROOM - n, "%u", c->id);
-        else
+        else if (*p == 'n')
             len = snprintf(buf + n, NAME_ROOM - n, "%llu", (unsigned long long)c->transfers);
+        else
+            len = snprintf(buf + n, NAME_ROOM - n, "%c", *p);
         n = MIN(n + (size_t)MAX(len, 0), NAME_ROOM - 1U);
     }
     return view_of(buf, n);

@@ -67,6 +67,17 @@ static int take_text(struct bench_parse *p, const struct row *row, const char *v
     return 0;
 }
 
+static int take_put_name(struct bench_parse *p, const struct row *row, const char *value)
+{
+    for (const char *at = strchr(value, '%'); at; at = strchr(at + 2, '%'))
+        if (at[1] == '\0' || !strchr("fcn%", at[1]))
+            return bench_spec_complain(p,
+                                       "--put-as %.90s: expected %%f, %%c, %%n or %%%% after a "
+                                       "per cent sign",
+                                       value);
+    return take_text(p, row, value);
+}
+
 static int take_flag(struct bench_parse *p, const struct row *row, const char *value)
 {
     (void)value;
@@ -173,7 +184,7 @@ static const struct row rows[] = {
 
     {NULL, 0, CALL(NULL), NULL, "What"},
     {"put", 0, FLAG(put), NULL, "send the files instead of fetching them"},
-    {"put-as", 0, TEXT(put_name), "NAME",
+    {"put-as", 0, take_put_name, offsetof(struct bench_parse, put_name), 0, 0, "NAME",
      "name on the server; %f file, %c client, %n transfer (default %f.%c)"},
     {"list", 0, CALL(take_list), "FILE",
      "one file a line: NAME [weight=N] [local=PATH] [sha256=HEX]"},
