@@ -1,7 +1,8 @@
 /*
  * Open files, found again by what they are rather than by name: device, inode, size, and both
- * times. Every open goes to the kernel, so a name always means what it means now; when the
- * answer is a file that is open already, unchanged, its descriptor and its chunks are shared.
+ * times. An open goes to the kernel, so a name always means what it means now, unless the watch
+ * knows that it still means the same; when the answer is a file that is open already, unchanged,
+ * its descriptor and its chunks are shared.
  */
 #include <assert.h>
 #include <errno.h>
@@ -11,13 +12,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "store/internal.h"
+#include "store/watch.h"
 
 /* An open in flight, for everybody who asked for that path meanwhile. */
 struct opening {
     struct map_node node;
     struct store_op op;
     struct list readers; /* store_reader.link */
+    nsec since;
     char path[];
 };
 
@@ -44,6 +46,18 @@ static bool same_identity(const struct file_stat *a, const struct file_stat *b)
            a->ctime_ns == b->ctime_ns;
 }
 
+bool file_is(const struct store_file *f, const struct stat *st)
+{
+    struct file_stat now = {
+        .dev = st->st_dev,
+        .ino = st->st_ino,
+        .size = (uint64_t)st->st_size,
+        .mtime_ns = (uint64_t)st->st_mtim.tv_sec * NSEC_PER_SEC + (uint64_t)st->st_mtim.tv_nsec,
+        .ctime_ns = (uint64_t)st->st_ctim.tv_sec * NSEC_PER_SEC + (uint64_t)st->st_ctim.tv_nsec,
+    };
+    return same_identity(&f->st, &now) && f->st.mode == st->st_mode;
+}
+
 static bool inode_equal(const struct map_node *node, const void *key)
 {
     return same_inode(&container_of(node, struct store_file, node)->st, key);
@@ -62,6 +76,7 @@ static void unshare(struct store_file *f)
     if (f->shared)
         map_remove(&f->s->files, &f->node);
     f->shared = false;
+    watch_forget(f);
 }
 
 static void close_done(struct store_op *op)
@@ -128,6 +143,16 @@ void file_stale(struct store_file *f)
     }
 }
 
+void file_outdated(struct store_file *f)
+{
+    unshare(f);
+    if (f->reader_count == 0 && f->ops == 0) {
+        struct store *s = f->s;
+        forget(f);
+        cache_serve(s);
+    }
+}
+
 static struct store_file *file_new(struct store *s, int fd, const struct file_stat *st)
 {
     struct store_file *f = calloc(1, sizeof(*f));
@@ -141,6 +166,7 @@ static struct store_file *file_new(struct store *s, int fd, const struct file_st
     list_init(&f->starved);
     list_init(&f->chunks);
     list_init(&f->idle);
+    list_init(&f->known_as);
     list_push_back(&s->idle, &f->idle);
     s->file_count++;
     s->stats.files_open = s->file_count;
@@ -199,7 +225,7 @@ void reader_wake(struct store *s, struct store_reader *r)
     due_add(s, &r->turn);
 }
 
-static void reader_opened(struct store *s, struct store_reader *r, struct store_file *f, int result)
+static void reader_attach(struct store *s, struct store_reader *r, struct store_file *f, int result)
 {
     list_del(&r->link);
     r->opening = false;
@@ -215,6 +241,11 @@ static void reader_opened(struct store *s, struct store_reader *r, struct store_
     } else {
         s->stats.open_failed++;
     }
+}
+
+static void reader_opened(struct store *s, struct store_reader *r, struct store_file *f, int result)
+{
+    reader_attach(s, r, f, result);
     reader_wake(s, r);
 }
 
@@ -273,6 +304,7 @@ static void open_done(struct store_op *op)
         reader_opened(s, container_of(node, struct store_reader, link), f, result);
     if (f != NULL)
         ahead_first(s, f);
+    watch_learn(s->watch, o->path, o->node.hash, f, result, o->since);
     if (fd >= 0 && !keep_fd) {
         op->req = (struct file_req){.op = FILE_CLOSE, .fd = fd};
         op_submit(s, op, opening_free);
@@ -281,7 +313,7 @@ static void open_done(struct store_op *op)
     }
 }
 
-static int opening_start(struct store *s, const char *path, struct opening **ret)
+static int opening_start(struct store *s, const char *path, uint32_t hash, struct opening **ret)
 {
     size_t len = strlen(path);
 
@@ -294,7 +326,8 @@ static int opening_start(struct store *s, const char *path, struct opening **ret
         return -ENOMEM;
     memcpy(o->path, path, len + 1);
     list_init(&o->readers);
-    map_insert(&s->opens, &o->node, path_hash(path));
+    o->since = watch_now(s->watch);
+    map_insert(&s->opens, &o->node, hash);
     o->op.req = (struct file_req){
         .op = FILE_OPEN,
         .dirfd = s->config.root_fd,
@@ -307,7 +340,7 @@ static int opening_start(struct store *s, const char *path, struct opening **ret
     return 0;
 }
 
-void store_open(struct store *s, struct store_reader *r, const char *path)
+int store_open_now(struct store *s, struct store_reader *r, const char *path)
 {
     void (*ready)(struct store_wait *) = r->wait.ready;
     *r = (struct store_reader){.wait.ready = ready, .opening = true, .waiting = true};
@@ -317,17 +350,35 @@ void store_open(struct store *s, struct store_reader *r, const char *path)
     list_init(&r->turn.link);
     s->stats.opens++;
 
-    struct map_node *node = map_find(&s->opens, path_hash(path), path_equal, path);
+    uint32_t hash = path_hash(path);
+    struct store_file *f = NULL;
+    int result = watch_find(s->watch, path, hash, &f);
+    if (result != -EINPROGRESS) {
+        s->stats.open_known++;
+        r->waiting = false;
+        reader_attach(s, r, f, result);
+        return result;
+    }
+    struct map_node *node = map_find(&s->opens, hash, path_equal, path);
     struct opening *o = node == NULL ? NULL : container_of(node, struct opening, node);
-    int result = 0;
+    result = 0;
     if (o == NULL)
-        result = opening_start(s, path, &o);
+        result = opening_start(s, path, hash, &o);
     else
         s->stats.open_shared++;
     if (result == 0)
         list_push_back(&o->readers, &r->link);
     else
         reader_opened(s, r, NULL, result);
+    return -EINPROGRESS;
+}
+
+void store_open(struct store *s, struct store_reader *r, const char *path)
+{
+    if (store_open_now(s, r, path) == -EINPROGRESS)
+        return;
+    r->waiting = true;
+    reader_wake(s, r);
 }
 
 void store_close(struct store *s, struct store_reader *r)

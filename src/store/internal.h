@@ -3,12 +3,15 @@
  *
  *   store.c   the whole: memory, operations, calls that are owed
  *   handle.c  open files by identity, opening and forgetting them
+ *   watch.c   what paths led to, believed while nothing changes
  *   cache.c   chunks of files: loading, waiting, reading
  *   ahead.c   read-ahead and drop-behind
  *   sink.c    uploads
  */
 #ifndef STORE_INTERNAL_H
 #define STORE_INTERNAL_H
+
+#include <sys/stat.h>
 
 #include "base/map.h"
 #include "base/prng.h"
@@ -30,12 +33,13 @@ struct store_file {
     struct file_stat st; /* its identity */
     struct list readers; /* store_reader.link */
     unsigned reader_count;
-    struct list starved; /* store_reader.starved */
-    struct list chunks;  /* store_chunk.in_file */
-    struct list idle;    /* store.idle, while there are no readers */
-    unsigned cold_left;  /* reads yet to come that are not asked for as hot ones ... */
-    unsigned cold_run;   /* ... of so many since the last that turned out to be cold */
-    unsigned ops;        /* reads in flight: the descriptor stays open for them */
+    struct list starved;  /* store_reader.starved */
+    struct list chunks;   /* store_chunk.in_file */
+    struct list idle;     /* store.idle, while there are no readers */
+    struct list known_as; /* the watch's entries */
+    unsigned cold_left;   /* reads yet to come that are not asked for as hot ones ... */
+    unsigned cold_run;    /* ... of so many since the last that turned out to be cold */
+    unsigned ops;         /* reads in flight: the descriptor stays open for them */
     struct store_op close;
 };
 
@@ -43,10 +47,11 @@ struct store {
     struct file_io *io;
     struct store_config config;
     struct bufpool pool;
-    struct map chunks; /* by file and index */
-    struct map files;  /* by identity */
-    struct map opens;  /* opens in flight, by path */
-    struct list idle;  /* files without readers, longest unused first */
+    struct map chunks;   /* by file and index */
+    struct map files;    /* by identity */
+    struct map opens;    /* opens in flight, by path */
+    struct list idle;    /* files without readers, longest unused first */
+    struct watch *watch; /* NULL: every open goes to the kernel */
     uint64_t file_ids;
     unsigned file_count;   /* open files */
     unsigned files_read;   /* of these, with readers */
@@ -76,6 +81,10 @@ void due_add(struct store *s, struct store_turn *turn);
 void file_op_done(struct store_file *f);
 /* The file is not what was opened: ends all its readers with -ESTALE. */
 void file_stale(struct store_file *f);
+/* Its bytes are no more what its name promises: later opens get a file of their own. */
+void file_outdated(struct store_file *f);
+/* It looks as it did when it was opened. */
+bool file_is(const struct store_file *f, const struct stat *st);
 /* Forgets the idle file that was unused for longest. False: there is none. */
 bool file_evict(struct store *s);
 

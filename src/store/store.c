@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "store/internal.h"
+#include "store/watch.h"
 
 /* ---- Memory ---- */
 
@@ -30,13 +30,15 @@ size_t store_memory_max(const struct store_config *config)
     size_t files = config->files_max;
     size_t sum = sizeof(struct store);
 
-    sum += (chunks + 1) * config->chunk_bytes;          /* region, with room to align it */
-    sum += chunks * sizeof(struct store_chunk);         /* descriptors of chunks */
-    sum += 2 * chunks * sizeof(struct map_node *);      /* chunks by file and index */
-    sum += files * sizeof(struct store_file);           /* open files */
-    sum += 2 * files * sizeof(struct map_node *);       /* open files by identity */
-    sum += files * handle_opening_bytes();              /* opens in flight */
-    sum += 2 * files * sizeof(struct map_node *);       /* opens in flight by path */
+    sum += (chunks + 1) * config->chunk_bytes;     /* region, with room to align it */
+    sum += chunks * sizeof(struct store_chunk);    /* descriptors of chunks */
+    sum += 2 * chunks * sizeof(struct map_node *); /* chunks by file and index */
+    sum += files * sizeof(struct store_file);      /* open files */
+    sum += 2 * files * sizeof(struct map_node *);  /* open files by identity */
+    sum += files * handle_opening_bytes();         /* opens in flight */
+    sum += 2 * files * sizeof(struct map_node *);  /* opens in flight by path */
+    if (config->watch)
+        sum += watch_memory_max(config);                /* answers to opens */
     sum += chunks / 2 * (sink_work_bytes() + PATH_MAX); /* uploads: at least a chunk each */
     return sum;
 }
@@ -104,6 +106,7 @@ struct store *store_new(struct file_io *io, const struct store_config *config)
         return NULL;
     }
     s->stats.chunks_total = s->pool.total;
+    s->watch = watch_new(s);
     return s;
 }
 
@@ -112,8 +115,14 @@ bool store_idle(const struct store *s)
     return s->in_flight == 0 && list_empty(&s->pending) && list_empty(&s->due);
 }
 
+void store_begin_turn(struct store *s, nsec now)
+{
+    watch_begin_turn(s->watch, now);
+}
+
 void store_trim(struct store *s)
 {
+    watch_trim(s->watch);
     file_evict_all(s);
 }
 
@@ -124,6 +133,7 @@ void store_free(struct store *s)
     assert(store_idle(s) && s->files_read == 0 && s->sink_chunks == 0);
     /* The backend cannot be asked any more: nobody will be here for its answer. */
     bool real = strcmp(file_io_name(s->io), "mem") != 0;
+    watch_free(s->watch);
     struct list *pos, *tmp;
     list_for_each_safe (pos, tmp, &s->idle) {
         struct store_file *f = container_of(pos, struct store_file, idle);

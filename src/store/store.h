@@ -36,6 +36,7 @@ struct store_config {
     unsigned read_ahead;      /* chunks requested ahead of a reader at most */
     unsigned files_max;       /* open files at most (readers and idle ones) */
     bool advise;              /* posix_fadvise hints */
+    bool watch;               /* answers to opens may be remembered; see store_open_now() */
     /* Uploads */
     uint64_t upload_max_bytes;  /* one file */
     uint64_t free_space_min;    /* bytes that must stay free on the file system */
@@ -50,6 +51,12 @@ struct store *store_new(struct file_io *io, const struct store_config *config);
 void store_free(struct store *s);
 /* No operation of the store is in flight and no call is owed. */
 bool store_idle(const struct store *s);
+/*
+ * Tells that requests have been received: before they are dispatched, each time. Files remembered
+ * from earlier opens are then compared with what has happened to them up to now, once for all of
+ * these requests. Without such calls it is done at each open.
+ */
+void store_begin_turn(struct store *s, nsec now);
 /* Forgets the cached files that nobody reads; their descriptors are closed by the backend. */
 void store_trim(struct store *s);
 /* All the memory a store of that configuration can come to hold, in bytes. */
@@ -113,6 +120,14 @@ struct store_reader {
 
 /* `path` is relative to the root, already checked by policy; copied. r->wait.ready must be set. */
 void store_open(struct store *s, struct store_reader *r, const char *path);
+/*
+ * The same, answered at once where it can be: 0, or -ENOENT, which are `result` too, and ready() is
+ * not called for the open; -EINPROGRESS: it will be called. With store_config.watch a path asked
+ * for repeatedly is answered without a system call, and yet never with what the path led to
+ * before a change that was complete when the request came; only file systems mounted meanwhile
+ * and writes through shared mappings are seen up to a second late.
+ */
+MUST_CHECK int store_open_now(struct store *s, struct store_reader *r, const char *path);
 /* Also while the open is pending (ready() is then not called any more). Idempotent. */
 void store_close(struct store *s, struct store_reader *r);
 
@@ -198,6 +213,7 @@ unsigned store_sweep(int root_fd);
 
 struct store_stats {
     uint64_t opens, open_shared, open_failed;
+    uint64_t open_known; /* of opens: answered without asking the kernel */
     uint64_t chunk_hits, chunk_misses, chunk_waits; /* waits: joined a read already in flight */
     uint64_t read_ahead, evicted;
     uint64_t bytes_read; /* from the backend */
