@@ -242,7 +242,11 @@ static void open_file(struct transfer *t, uint64_t size_hint)
                         w->settings->write_create, size_hint);
     } else {
         t->x.reader.wait.ready = on_reader_ready;
-        store_open(w->store, &t->x.reader, t->path);
+        int err = store_open_now(w->store, &t->x.reader, t->path);
+        if (err == 0)
+            start_session(t);
+        else if (err != -EINPROGRESS)
+            refuse_open(t, -err);
     }
 }
 

@@ -204,6 +204,7 @@ static void receive(struct worker *w)
 
     for (;;) {
         unsigned n = net_recv(w->net, rx, w->round);
+        store_begin_turn(w->store, w->now);
         dispatch_all(w, rx, n);
         net_recv_done(w->net);
         if (n == 0)

@@ -131,6 +131,7 @@ static struct store_config store_settings(const struct worker *w)
         .read_ahead = (unsigned)c->performance_read_ahead,
         .files_max = files_max(w),
         .advise = c->performance_advise,
+        .watch = true,
         .upload_max_bytes = w->settings->write_max_size,
         .free_space_min = w->settings->write_free_space_min,
         .durable = c->write_durable,
