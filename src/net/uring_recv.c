@@ -134,7 +134,7 @@ static void receive_ended(struct uring *u, struct uring_sock *us, int res)
     u->net->stats.rearmed++;
     if (res == -ENOBUFS) {
         u->net->stats.no_buffers++;
-        list_push_back(u->held > 0 ? &u->starved : &u->rearm, &us->rearm_link);
+        list_push_back(&u->starved, &us->rearm_link);
         return;
     }
     if (res < 0 && res != -ECANCELED && list_empty(&us->error_link))
