@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
@@ -140,7 +141,7 @@ class Server:
             if cpu is not None:
                 os.sched_setaffinity(0, {cpu})
 
-        self.log = open(build / "server.log", "w+b")
+        self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log,
                                         stderr=subprocess.STDOUT, preexec_fn=prepare,
                                         env=peer_environment(name, build) if name in PEERS else None)

@@ -1,0 +1,270 @@
+"""ringtftp-bench: what it counts is what the kernel counted, and it works with every server."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import conftest
+
+sys.path.insert(0, str(conftest.TOP / "bench"))
+import servers  # noqa: E402
+
+BENCH = conftest.BUILD / "src" / "cli" / "ringtftp-bench"
+OK, USAGE, NOINPUT, NOHOST, TEMPFAIL = 0, 64, 66, 68, 75
+RANGE = "127.1.0.1-127.1.0.64"
+
+
+def bench(address, *arguments, code=OK, inside=()):
+    """The numbers of a run."""
+    command = [*inside, str(BENCH), address, "--json", "-", *map(str, arguments)]
+    got = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                         timeout=120, check=False)
+    for mark in conftest.SANITIZER_MARKS:
+        assert mark not in got.stderr, got.stderr
+    assert got.returncode == code, got.stdout + got.stderr
+    return json.loads(got.stdout)
+
+
+def sentence(*arguments):
+    """(exit code, the only line on standard error) of a run that cannot begin."""
+    got = subprocess.run([str(BENCH), *map(str, arguments)], stdin=subprocess.DEVNULL,
+                         capture_output=True, text=True, timeout=20, check=False)
+    assert got.stdout == ""
+    assert got.stderr.startswith("ringtftp-bench: ") and got.stderr.count("\n") == 1, got.stderr
+    return got.returncode, got.stderr
+
+
+def all_complete(result, count):
+    assert (result["started"], result["succeeded"]) == (count, count)
+    assert result["failures"]["all"] == result["unfinished"] == 0
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("bench")
+    for name, size in (("small", 6), ("middle", 65536), ("large", 1 << 20)):
+        (root / name).write_bytes(conftest.pattern(size))
+        (root / name).chmod(0o644)
+    return root
+
+
+def where(server):
+    return "%s:%d" % server.address()
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("how", [
+    (), ("--source", RANGE), ("-b", 1428, "-w", 16), ("-b", 1428, "-w", 16, "--no-gro"),
+    ("-b", 1428, "-w", 16, "--source", RANGE), ("--threads", 2), ("--threads", 2, "--source", RANGE),
+    ("-m", "netascii"), ("--client", "edk2", "--client", "grub:2", "--client", "ipxe"),
+    ("--client", "uboot:windowsize=8", "--client", "curl", "--client", "pxelinux", "--client",
+     "busybox"),
+    ("--loss", "0.5", "--dup", "1", "--reorder", "1", "--delay", "1~1", "-b", 1428, "-w", 4),
+    ("--rcvbuf-packets", 4, "-b", 1428, "-w", 16),
+    ("--misbehave", "repeat-request:50"), ("--misbehave", "late-ack:10", "--hold", "0.002"),
+], ids=lambda how: " ".join(map(str, how)) or "plain")
+def test_downloads(start, root, how):
+    server = start(root)
+    result = bench(where(server), "-c", 20, "-n", 60, "--local", root, "--seed", 7, *how,
+                   "small", "middle:3")
+    all_complete(result, 60)
+    assert result["transfer_s"]["count"] == 60
+    assert 0 < result["transfer_s"]["p50"] <= result["transfer_s"]["max"]
+
+
+def test_downloads_over_ipv6(start, root):
+    server = start(root)
+    address = "[%s]:%d" % server.address("::1")
+    all_complete(bench(address, "-c", 10, "-n", 50, "--local", root, "middle"), 50)
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("how", [(), ("-b", 1428, "-w", 16), ("--source", RANGE, "-b", 1428),
+                                 ("--loss", "1", "-b", 1428, "-w", 8, "--tsize")],
+                         ids=lambda how: " ".join(map(str, how)) or "plain")
+def test_uploads(start, root, tmp_path, how):
+    server = start(tmp_path, options=("write.enabled=true", "write.allow_overwrite=true"))
+    result = bench(where(server), "-c", 5, "-n", 20, "--local", root, "--put", "--put-as",
+                   "%f-%c", *how, "large")
+    all_complete(result, 20)
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == [f"large-{n}" for n in range(5)]
+    for name in written:
+        assert (tmp_path / name).read_bytes() == (root / "large").read_bytes()
+
+
+@pytest.mark.sanitize
+def test_wrong_content_is_seen(start, root, tmp_path):
+    server = start(root)
+    content = bytearray((root / "middle").read_bytes())
+    content[40000] ^= 1
+    (tmp_path / "middle").write_bytes(content)
+    result = bench(where(server), "-n", 3, "--local", tmp_path, "middle", code=TEMPFAIL)
+    assert result["failures"]["content"] == 3
+    listed = tmp_path / "list"
+    listed.write_text("middle sha256=" + 64 * "0" + "\n")
+    result = bench(where(server), "-n", 3, "--list", listed, code=TEMPFAIL)
+    assert result["failures"]["content"] == 3
+
+
+def test_failures_by_reason(start, root):
+    server = start(root)
+    result = bench(where(server), "-n", 4, "nothing", code=TEMPFAIL)
+    assert result["failures"]["refused"] == 4 and result["errors"][1] == 4
+    server.stop()
+    result = bench(where(server), "-n", 4, "small", code=TEMPFAIL)
+    assert result["failures"]["unreachable"] == 4
+
+
+def test_misbehaving_clients_leave_the_others_alone(start, root):
+    server = start(root)
+    result = bench(where(server), "-c", 20, "-n", 100, "--local", root, "--misbehave",
+                   "vanish:30", "--seed", 3, "middle")
+    assert result["failures"]["all"] == result["unfinished"] == 0
+    assert 10 < result["misbehaved"] < 50
+    assert result["succeeded"] + result["misbehaved"] == 100
+
+
+def test_server_usage(start, root):
+    server = start(root)
+    result = bench(where(server), "-c", 10, "-n", 200, "--server-pid", server.process.pid,
+                   "middle")
+    assert 0 < result["server"]["cpu_s"] < result["elapsed_s"] * os.cpu_count() + 1
+    assert result["server"]["memory_peak"] > 1 << 20
+    assert result["generator"]["cpu_s"] > 0
+
+
+def test_a_server_that_stops_cannot_hide(start, root):
+    """Open loop: those who should have begun while it stood still waited for it."""
+    server = start(root)
+    command = [str(BENCH), where(server), "--json", "-", "--rate", "200", "-d", "3", "--retry",
+               "30", "--local", str(root), "small"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as running:
+        time.sleep(1)
+        os.kill(server.process.pid, signal.SIGSTOP)
+        time.sleep(1)
+        os.kill(server.process.pid, signal.SIGCONT)
+        result = json.loads(running.communicate(timeout=60)[0])
+    assert 450 < result["started"] < 750
+    assert result["succeeded"] == result["started"]
+    assert result["transfer_s"]["max"] > 0.8
+    assert result["transfer_s"]["p90"] > 0.3
+
+
+@pytest.mark.sanitize
+def test_one_sentence_for_a_mistake(root):
+    for code, *arguments in (
+            (USAGE,), (USAGE, "127.0.0.1"), (USAGE, "127.0.0.1", "f", "-c", "x"),
+            (USAGE, "127.0.0.1", "f", "--nonsense"), (USAGE, "127.0.0.1", "f", "--loss"),
+            (USAGE, "127.0.0.1", "f", "--client", "abacus"),
+            (NOINPUT, "127.0.0.1", "f", "--local", "/nonexistent"),
+            (NOINPUT, "127.0.0.1", "f", "--server-pid", "4194303"),
+            (NOHOST, "no-such-host.invalid", "f"),
+            (71, "127.0.0.1", "f", "--source", "192.0.2.1-192.0.2.9")):
+        got, text = sentence(*arguments)
+        assert got == code, (arguments, text)
+
+
+class Namespace:
+    """A network of its own, so that nobody else's packets are counted."""
+
+    def __init__(self):
+        self.keeper = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec sleep 600"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.works = self.keeper.stdout.readline() == b"up\n"
+        self.inside = ["nsenter", "--target", str(self.keeper.pid), "--net"]
+
+    def read(self, path):
+        return subprocess.run([*self.inside, "cat", path], capture_output=True, text=True,
+                              check=True).stdout
+
+    def datagrams(self):
+        names, values = [line.split()[1:] for line in self.read("/proc/net/snmp").splitlines()
+                         if line.startswith("Udp:")]
+        counts = dict(zip(names, map(int, values)))
+        return counts["InDatagrams"], counts["OutDatagrams"]
+
+    def bytes(self):
+        for line in self.read("/proc/net/dev").splitlines():
+            if line.strip().startswith("lo:"):
+                return int(line.split(":")[1].split()[0])
+        raise AssertionError("no lo")
+
+    def end(self):
+        self.keeper.kill()
+        self.keeper.wait()
+
+
+@pytest.fixture
+def namespace():
+    if not shutil.which("unshare") or not shutil.which("nsenter"):
+        pytest.skip("no unshare or nsenter")
+    n = Namespace()
+    if not n.works:
+        n.end()
+        pytest.skip("no right to make a network namespace")
+    yield n
+    n.end()
+
+
+@pytest.mark.parametrize("how", [("middle",), ("--source", RANGE, "middle"), ("-b", 1428, "large"),
+                                 ("-b", 1428, "-w", 16, "--no-gro", "large")],
+                         ids=lambda how: " ".join(map(str, how)))
+def test_counts_agree_with_the_kernel(namespace, root, how):
+    """Packets and bytes within 1 %: every datagram comes in once, at the one end or the other."""
+    # Without trains, so that the interface sees the datagrams that the receiver sees.
+    command = [*namespace.inside, str(conftest.PROGRAM), "--root", str(root), "--listen",
+               "127.0.0.1:6969", "-o", "performance.platform.network.gso=false"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True) as server:
+        try:
+            while "listening" not in server.stderr.readline():
+                assert server.poll() is None
+            before, bytes_before = namespace.datagrams(), namespace.bytes()
+            result = bench("127.0.0.1:6969", "-c", 20, "-n", 100, "--local", root, *how,
+                           inside=namespace.inside)
+            after, bytes_after = namespace.datagrams(), namespace.bytes()
+        finally:
+            server.terminate()
+            server.communicate(timeout=20)
+    all_complete(result, 100)
+    packets = result["packets_in"] + result["packets_out"]
+    assert after[0] - before[0] == pytest.approx(packets, rel=0.01)
+    assert after[1] - before[1] == pytest.approx(packets, rel=0.01)
+    # IPv4 and UDP headers: 20 and 8 bytes.
+    traffic = result["udp_bytes_in"] + result["udp_bytes_out"] + 28 * packets
+    assert bytes_after - bytes_before == pytest.approx(traffic, rel=0.01)
+
+
+def peer(name):
+    """What the other server is called here, or why it is not tried."""
+    for place in (conftest.BUILD / "peers" / name / "usr/sbin" / name,
+                  pathlib.Path("/usr/sbin") / name):
+        if place.exists():
+            return name
+    pytest.skip(f"{name} is not installed ({servers.PEERS[name][0]})")
+
+
+@pytest.mark.parametrize("name", ["floor", *servers.PEERS])
+def test_other_servers(name, root):
+    if name != "floor":
+        peer(name)
+    root.chmod(0o755)
+    try:
+        with servers.Server(name, conftest.BUILD, root) as server:
+            for how in (("-c", 20), ("-c", 20, "--source", RANGE), ("-b", 1428, "-w", 8),
+                        ("-c", 5, "--client", "ipxe")):
+                result = bench(server.address, "-n", 40, "--local", root, *server.group_options,
+                               "--server-pid", server.pid, *how, "middle")
+                all_complete(result, 40)
+                assert result["server"]["cpu_s"] > 0
+    except servers.Unavailable as reason:
+        pytest.skip(str(reason))
