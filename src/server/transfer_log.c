@@ -16,6 +16,8 @@ static void begin(struct log_event *e, enum log_level level, const struct addr *
     char text[ADDR_TEXT_MAX];
 
     log_begin(e, level, "transfer");
+    if (!log_wants(level))
+        return;
     log_str(e, "peer", addr_text(peer, text));
     log_str(e, "dir", writing ? "write" : "read");
     log_bytes(e, "file", path);

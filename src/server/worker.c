@@ -11,24 +11,29 @@
 #define ROUND_LONG   (400 * NSEC_PER_USEC)
 #define ROUND_SHORT  (200 * NSEC_PER_USEC)
 #define ROUND_MIN    4u
-#define GRAVE_AGE    (10 * NSEC_PER_SEC) /* longer than any packet lives on a boot network */
+#define GRAVE_AGE_MS 10000               /* longer than any packet lives on a boot network */
 #define TRIM_AFTER   (10 * NSEC_PER_SEC) /* idle files are closed: they may have been deleted */
 #define TIMER_BUDGET 256
 
+static uint32_t grave_clock(const struct worker *w)
+{
+    return (uint32_t)(w->now / NSEC_PER_MSEC);
+}
+
 const struct net_socket *worker_grave(const struct worker *w, const struct addr *peer)
 {
-    uint32_t hash = addr_hash(peer, w->hash_key);
+    uint32_t hash = addr_hash(peer, w->hash_key), now = grave_clock(w);
     const struct grave *set = w->graves[hash & (WORKER_GRAVES - 1)];
 
     for (unsigned i = 0; i < GRAVE_WAYS; i++)
-        if (set[i].socket && set[i].hash == hash && w->now - set[i].ended < GRAVE_AGE)
+        if (set[i].socket && set[i].hash == hash && now - set[i].ended < GRAVE_AGE_MS)
             return set[i].socket;
     return NULL;
 }
 
 void worker_bury(struct worker *w, const struct addr *peer, const struct net_socket *socket)
 {
-    uint32_t hash = addr_hash(peer, w->hash_key);
+    uint32_t hash = addr_hash(peer, w->hash_key), now = grave_clock(w);
     struct grave *set = w->graves[hash & (WORKER_GRAVES - 1)];
     struct grave *place = &set[0];
 
@@ -37,10 +42,10 @@ void worker_bury(struct worker *w, const struct addr *peer, const struct net_soc
             place = &set[i];
             break;
         }
-        if (set[i].ended < place->ended)
+        if (!set[i].socket || now - set[i].ended > now - place->ended)
             place = &set[i];
     }
-    *place = (struct grave){hash, socket, w->now};
+    *place = (struct grave){socket, hash, now};
 }
 
 /* ---- One datagram ---- */

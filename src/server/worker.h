@@ -26,14 +26,14 @@
 #include "xfer/xfer.h"
 
 #define WORKER_LISTEN_MAX 64
-#define WORKER_GRAVES     4096 /* sets; power of two */
+#define WORKER_GRAVES     1024 /* sets, each one cache line; power of two */
 #define GRAVE_WAYS        4
 
 /* A peer whose transfer ended a short while ago: its late packets are no strangers. */
 struct grave {
-    uint32_t hash; /* of the peer */
     const struct net_socket *socket;
-    nsec ended;
+    uint32_t hash;  /* of the peer */
+    uint32_t ended; /* milliseconds of the worker's clock, cut to 32 bits */
 };
 
 /* What a worker would make itself, or take from the kernel, given by whoever simulates it: tests
