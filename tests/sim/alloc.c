@@ -40,9 +40,12 @@ void alloc_fail(uint64_t nth, bool all_after)
     made = 0;
 }
 
-void alloc_arm(bool on)
+bool alloc_arm(bool on)
 {
+    bool was = armed;
+
     armed = on;
+    return was;
 }
 
 uint64_t alloc_made(void)

@@ -215,6 +215,7 @@ void client_end(struct sim *s, struct sim_client *c, bool ok)
         sim_fail(s, "client %u: no faults any more, yet %s failed", c->index, c->name);
     if (c->must_succeed)
         check_pace(s, c);
+    check_doubling(s, c);
     if (!ok || s->damaging || c->confused)
         return;
     if (c->writing) {

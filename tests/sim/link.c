@@ -14,8 +14,10 @@ static bool before(const struct sim_datagram *a, const struct sim_datagram *b)
 static void push(struct sim_link *l, struct sim_datagram *d)
 {
     if (l->count == l->room) {
+        bool armed = alloc_arm(false);
         l->room = MAX(64, 2 * l->room);
         l->heap = realloc(l->heap, l->room * sizeof(*l->heap));
+        alloc_arm(armed);
         if (!l->heap)
             abort();
     }
@@ -50,8 +52,10 @@ static struct sim_datagram *pop(struct sim_link *l)
 static struct sim_datagram *make(struct sim *s, const struct addr *from, const struct addr *to,
                                  const void *bytes, size_t len)
 {
+    bool armed = alloc_arm(false);
     struct sim_datagram *d = malloc(sizeof(*d) + len);
 
+    alloc_arm(armed);
     if (!d)
         abort();
     *d = (struct sim_datagram){

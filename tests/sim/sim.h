@@ -163,9 +163,9 @@ struct sim_client {
     bool proven;
     uint16_t data_port;
     uint64_t blocks_sent; /* DATA of the present transfer */
-    uint16_t last_block;  /* of DATA */
-    bool resending;       /* the last DATA had been sent before */
-    nsec sent_at[1024];   /* by block; of the present transfer */
+    unsigned resent;      /* DATA that had been sent before, of the present transfer */
+    nsec sent_before[1024];
+    nsec sent_at[1024]; /* by block; of the present transfer */
     bool ok, failed;
     uint16_t error; /* of the server's ERROR */
 };
@@ -195,6 +195,7 @@ struct sim {
     nsec now, heal_at;
     bool healed;
     bool kind;     /* nothing goes wrong on the wire, and all clients are well-behaved */
+    bool doubled;  /* but packets may come twice */
     bool damaging; /* datagrams are cut or flipped: TFTP has no checksum, content may be wrong */
     nsec delay;
     struct sim_faults faults;
@@ -241,6 +242,7 @@ void check_incoming(struct sim *s, const struct sim_datagram *d);
 void check_worker(struct sim *s);
 void check_upload(struct sim *s, const struct sim_client *c);
 void check_pace(struct sim *s, const struct sim_client *c);
+void check_doubling(struct sim *s, const struct sim_client *c);
 void check_end(struct sim *s);
 
 /*
@@ -249,7 +251,7 @@ void check_end(struct sim *s);
  */
 uint64_t alloc_in_use(void);
 void alloc_fail(uint64_t nth, bool all_after);
-void alloc_arm(bool armed);
+bool alloc_arm(bool armed); /* returns what it was */
 uint64_t alloc_made(void);
 
 #endif
