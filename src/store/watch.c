@@ -1,49 +1,26 @@
-#include "store/watch.h"
-
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
 #include <stdalign.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "obs/log.h"
+#include "store/watch_internal.h"
 
-#define TRUST_MAX    NSEC_PER_SEC
-#define PATH_LEN_MAX 512u /* longer ones are not remembered; a request is not longer */
-#define DIRS_MAX     4096u
-#define MISSING_MAX  1024u
-#define SEEN_SLOTS   1024u
-#define DRAIN_READS  8 /* a queue that is longer is trusted in a later turn */
+#define TRUST_MAX   NSEC_PER_SEC
+#define MISSING_MAX 1024u
+#define DRAIN_READS 8 /* a queue that is longer is trusted in a later turn */
 
 /*
  * A name that is taken away changes the number of links of its file (IN_ATTRIB), moved away it
  * is IN_MOVE_SELF; so the file's own events tell of its last name too.
  */
 #define FILE_EVENTS (IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)
-#define DIR_EVENTS                                                                                 \
-    (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB | IN_DELETE_SELF |            \
-     IN_MOVE_SELF | IN_ONLYDIR)
-
-/* A directory on the way to something remembered, held by its entries and subdirectories. */
-struct watch_dir {
-    struct map_node by_path;
-    struct map_node by_wd; /* while wd >= 0 */
-    struct watch_dir *parent;
-    unsigned refs;
-    int wd;
-    uint64_t shape; /* when it was last found at this path */
-    size_t len;
-    char path[];
-};
 
 /* What a path led to. */
 struct watch_entry {
@@ -59,194 +36,16 @@ struct watch_entry {
     char path[];
 };
 
-/* Whether the queue is known to be empty: whoever never tells of turns has it looked at each time.
- */
-enum turn { TURN_NONE, TURN_UNCHECKED, TURN_CHECKED };
-
-struct watch {
-    struct store *s;
-    int fd; /* inotify */
-    enum turn turn;
-    nsec now;
-    bool failed;     /* to be shut down as soon as nobody is in the middle of it */
-    uint64_t shape;  /* moves on when a directory of a path may be another one */
-    uint64_t names;  /* moves on when a name has appeared somewhere */
-    uint64_t events; /* taken from the queue, but for those of our own doing */
-    struct map dirs, dirs_by_wd;
-    struct map entries, files_by_wd;
-    struct list present, missing;
-    size_t present_count, missing_count;
-    uint32_t seen[SEEN_SLOTS]; /* hashes of paths asked for lately */
-};
-
 size_t watch_memory_max(const struct store_config *config)
 {
     size_t entries = config->files_max + MISSING_MAX;
     size_t sum = sizeof(struct watch);
 
-    sum += DIRS_MAX * (sizeof(struct watch_dir) + PATH_LEN_MAX);
-    sum += entries * (sizeof(struct watch_entry) + PATH_LEN_MAX);
-    sum += (size_t)2 * (2 * DIRS_MAX + 2 * entries) * sizeof(struct map_node *); /* the maps */
+    sum += WATCH_DIRS_MAX * (sizeof(struct watch_dir) + WATCH_PATH_MAX);
+    sum += entries * (sizeof(struct watch_entry) + WATCH_PATH_MAX);
+    sum +=
+        (size_t)2 * (2 * WATCH_DIRS_MAX + 2 * entries) * sizeof(struct map_node *); /* the maps */
     return sum;
-}
-
-/* ---- The kernel's side ---- */
-
-/* Leaves no symbolic link and no mount point out of account. */
-static int open_at_root(const struct watch *w, const char *path, int flags)
-{
-    struct open_how how = {
-        .flags = (unsigned)(O_PATH | O_CLOEXEC | flags),
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
-    };
-    long fd = syscall(SYS_openat2, w->s->config.root_fd, path, &how, sizeof(how));
-
-    return fd < 0 ? -errno : (int)fd;
-}
-
-/* Watches what the descriptor stands for, whatever its name is meanwhile. */
-static int add_watch(struct watch *w, int fd, uint32_t mask)
-{
-    char proc[sizeof("/proc/self/fd/-2147483648")];
-
-    snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
-    int wd = inotify_add_watch(w->fd, proc, mask);
-    if (wd >= 0)
-        return wd;
-    int err = errno;
-    if (err == ENOSPC || err == ENOMEM) {
-        log_line(LOG_NOTICE,
-                 "no more watches of files (%s; fs.inotify.max_user_watches): files are opened for "
-                 "each request",
-                 strerrorname_np(err));
-        w->failed = true;
-    }
-    return -err;
-}
-
-static void remove_watch(struct watch *w, int wd)
-{
-    if (w->fd >= 0)
-        (void)inotify_rm_watch(w->fd, wd); /* gone already when the file is */
-}
-
-/* ---- Directories ---- */
-
-static uint32_t wd_hash(int wd)
-{
-    return (uint32_t)prng_mix((uint64_t)wd);
-}
-
-static bool dir_has_wd(const struct map_node *node, const void *key)
-{
-    return container_of(node, struct watch_dir, by_wd)->wd == *(const int *)key;
-}
-
-static struct watch_dir *dir_of_wd(const struct watch *w, int wd)
-{
-    struct map_node *node = map_find(&w->dirs_by_wd, wd_hash(wd), dir_has_wd, &wd);
-    return node == NULL ? NULL : container_of(node, struct watch_dir, by_wd);
-}
-
-static bool dir_has_path(const struct map_node *node, const void *key)
-{
-    const struct watch_dir *d = container_of(node, struct watch_dir, by_path);
-    const struct view *path = key;
-    return d->len == path->n && memcmp(d->path, path->p, path->n) == 0;
-}
-
-static void dir_set_wd(struct watch *w, struct watch_dir *d, int wd)
-{
-    if (d->wd >= 0)
-        map_remove(&w->dirs_by_wd, &d->by_wd);
-    d->wd = wd;
-    if (wd >= 0)
-        map_insert(&w->dirs_by_wd, &d->by_wd, wd_hash(wd));
-}
-
-static void dir_put(struct watch *w, struct watch_dir *d)
-{
-    while (d != NULL && --d->refs == 0) {
-        struct watch_dir *parent = d->parent;
-        if (d->wd >= 0)
-            remove_watch(w, d->wd);
-        dir_set_wd(w, d, -1);
-        map_remove(&w->dirs, &d->by_path);
-        free(d);
-        d = parent;
-    }
-}
-
-/* Looks which directory has the path now, and watches that one. */
-static bool dir_look(struct watch *w, struct watch_dir *d)
-{
-    int fd = d->len == 0 ? w->s->config.root_fd : open_at_root(w, d->path, O_DIRECTORY);
-    if (fd < 0)
-        return false;
-    int wd = add_watch(w, fd, DIR_EVENTS);
-    if (d->len != 0)
-        close(fd);
-    if (wd < 0)
-        return false;
-    struct watch_dir *other = dir_of_wd(w, wd);
-    if (other != d) {
-        /* Two ways to one directory: it has been moved this very moment. */
-        if (other != NULL && other->shape == w->shape)
-            return false;
-        if (other != NULL)
-            dir_set_wd(w, other, -1);
-        if (d->wd >= 0)
-            remove_watch(w, d->wd);
-        dir_set_wd(w, d, wd);
-    }
-    d->shape = w->shape;
-    return true;
-}
-
-/* One reference; takes over the caller's on `parent`, also when it fails. */
-static struct watch_dir *dir_get(struct watch *w, struct watch_dir *parent, struct view path)
-{
-    uint32_t hash = (uint32_t)prng_mix(path.n);
-    for (size_t i = 0; i < path.n; i++)
-        hash = (hash ^ path.p[i]) * UINT32_C(0x01000193);
-    struct map_node *node = map_find(&w->dirs, hash, dir_has_path, &path);
-    struct watch_dir *d;
-
-    if (node != NULL) {
-        d = container_of(node, struct watch_dir, by_path);
-        d->refs++;
-        dir_put(w, parent);
-    } else {
-        d = w->dirs.count < DIRS_MAX ? calloc(1, sizeof(*d) + path.n + 1) : NULL;
-        if (d == NULL) {
-            dir_put(w, parent);
-            return NULL;
-        }
-        d->parent = parent;
-        d->refs = 1;
-        d->wd = -1;
-        d->len = path.n;
-        memcpy(d->path, path.p, path.n);
-        map_insert(&w->dirs, &d->by_path, hash);
-    }
-    if ((d->wd < 0 || d->shape != w->shape) && !dir_look(w, d)) {
-        dir_put(w, d);
-        return NULL;
-    }
-    return d;
-}
-
-/*
- * The directory that holds `path`, with all above it watched, from the root down: when one is
- * looked for, its name is already under watch.
- */
-static struct watch_dir *dir_get_all(struct watch *w, const char *path)
-{
-    struct watch_dir *d = dir_get(w, NULL, view_of(path, 0));
-
-    for (const char *at = path; d != NULL && (at = strchr(at, '/')) != NULL; at++)
-        d = dir_get(w, d, view_of(path, (size_t)(at - path)));
-    return d;
 }
 
 /* ---- Entries ---- */
@@ -282,7 +81,7 @@ static void entry_drop(struct watch *w, struct watch_entry *e)
         w->present_count--;
         map_remove(&w->files_by_wd, &e->by_wd);
         if (entry_of_wd(w, e->wd) == NULL)
-            remove_watch(w, e->wd);
+            watch_remove(w, e->wd);
     } else {
         w->missing_count--;
     }
@@ -477,21 +276,21 @@ int watch_find(struct watch *w, const char *path, uint32_t hash, struct store_fi
 static int look_at_file(struct watch *w, const char *path, const struct store_file *f)
 {
     struct stat st;
-    int fd = open_at_root(w, path, 0);
+    int fd = watch_open(w, path, 0);
 
     if (fd < 0)
         return fd;
-    int wd = add_watch(w, fd, FILE_EVENTS);
+    int wd = watch_add(w, fd, FILE_EVENTS);
     bool same = wd >= 0 && fstat(fd, &st) == 0 && file_is(f, &st);
     close(fd);
     if (wd >= 0 && !same && entry_of_wd(w, wd) == NULL)
-        remove_watch(w, wd);
+        watch_remove(w, wd);
     return same ? wd : -ESTALE;
 }
 
 static int look_for_nothing(const struct watch *w, const char *path)
 {
-    int fd = open_at_root(w, path, 0);
+    int fd = watch_open(w, path, 0);
 
     if (fd >= 0)
         close(fd);
@@ -516,7 +315,7 @@ static void establish(struct watch *w, const char *path, uint32_t hash, struct s
         entry_add(w, path, hash, f, dir, wd))
         return;
     if (f != NULL && entry_of_wd(w, wd) == NULL)
-        remove_watch(w, wd);
+        watch_remove(w, wd);
     dir_put(w, dir);
 }
 
@@ -542,7 +341,7 @@ void watch_learn(struct watch *w, const char *path, uint32_t hash, struct store_
     }
     if (e != NULL)
         entry_drop(w, e);
-    if ((f != NULL || error == -ENOENT) && strlen(path) < PATH_LEN_MAX && was_seen(w, hash))
+    if ((f != NULL || error == -ENOENT) && strlen(path) < WATCH_PATH_MAX && was_seen(w, hash))
         establish(w, path, hash, f);
     if (w->failed)
         shut(w);
@@ -578,7 +377,7 @@ static int init_maps(struct watch *w)
     size_t entries = w->s->config.files_max + MISSING_MAX;
 
     if (map_init(&w->entries, entries) < 0 || map_init(&w->files_by_wd, entries) < 0 ||
-        map_init(&w->dirs, DIRS_MAX) < 0 || map_init(&w->dirs_by_wd, DIRS_MAX) < 0)
+        map_init(&w->dirs, WATCH_DIRS_MAX) < 0 || map_init(&w->dirs_by_wd, WATCH_DIRS_MAX) < 0)
         return -ENOMEM;
     return 0;
 }
@@ -589,14 +388,14 @@ static int probe(struct watch *w)
     w->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (w->fd < 0)
         return -errno;
-    int fd = open_at_root(w, ".", O_DIRECTORY);
+    int fd = watch_open(w, ".", O_DIRECTORY);
     if (fd < 0)
         return fd;
-    int wd = add_watch(w, fd, DIR_EVENTS);
+    int wd = watch_add_dir(w, fd);
     close(fd);
     if (wd < 0)
         return wd;
-    remove_watch(w, wd);
+    watch_remove(w, wd);
     return 0;
 }
 
