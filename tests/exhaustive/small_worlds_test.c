@@ -199,7 +199,7 @@ static void every_pattern(enum tftp_opcode op, unsigned window)
 {
     static struct small_world w;
     const char *length_text = getenv("RINGTFTP_PATTERN");
-    unsigned length = length_text ? (unsigned)strtoul(length_text, NULL, 10) : 11;
+    unsigned length = length_text ? (unsigned)strtoul(length_text, NULL, 10) : 9;
     uint64_t patterns = 1;
 
     length = MIN(length, (unsigned)PATTERN_MAX);
