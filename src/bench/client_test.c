@@ -144,13 +144,13 @@ static void says_ack(struct rig *r, uint16_t block)
     says(r, ack, sizeof(ack));
 }
 
-static void gets(struct rig *r, const void *bytes, size_t n)
+static void receives(struct rig *r, const void *bytes, size_t n)
 {
     r->now += MSEC;
     bench_client_on_packet(&r->client, &r->tid, view_of(bytes, n), r->now);
 }
 
-#define GETS(r, text) gets(r, text, sizeof(text) - 1)
+#define GETS(r, text) receives(r, text, sizeof(text) - 1)
 
 static void gets_data(struct rig *r, uint16_t block, size_t blksize)
 {
@@ -159,7 +159,7 @@ static void gets_data(struct rig *r, uint16_t block, size_t blksize)
     size_t n = MIN(blksize, r->file.size - at);
 
     memcpy(packet + 4, r->content + at, n);
-    gets(r, packet, n + 4);
+    receives(r, packet, n + 4);
 }
 
 static void waits(struct rig *r, nsec t)

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,7 +30,7 @@ static int parse(const char *line)
 
     bench_plan_fini(&plan);
     error[0] = '\0';
-    strcpy(text, line);
+    snprintf(text, sizeof(text), "%s", line);
     for (char *word = strtok_r(text, " ", &save); word; word = strtok_r(NULL, " ", &save))
         argv[argc++] = word;
     return bench_options_parse(&plan, argc, argv, error, sizeof(error));

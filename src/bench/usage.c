@@ -113,7 +113,7 @@ static unsigned list_processes(struct process **ret)
                 break;
             all = more;
         }
-        if (read_process(atoi(d->d_name), &all[count]) == 0)
+        if (read_process((int)strtol(d->d_name, NULL, 10), &all[count]) == 0)
             count++;
     }
     if (dir)

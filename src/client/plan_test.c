@@ -26,7 +26,7 @@ static int set_up(void **state)
 
     if (!f)
         return -1;
-    strcpy(f->folder, "/tmp/ringtftp-plan-XXXXXX");
+    snprintf(f->folder, sizeof(f->folder), "/tmp/ringtftp-plan-XXXXXX");
     if (!mkdtemp(f->folder) || !getcwd(f->back, sizeof(f->back)) || chdir(f->folder) < 0) {
         free(f);
         return -1;

@@ -201,13 +201,13 @@ static void test_long_names_and_values(void **state)
     assert_int_equal(conf_init(&c), 0);
 
     memset(text, 'k', 8000);
-    strcpy(text + 8000, " = 1\n");
+    memcpy(text + 8000, " = 1\n", 6);
     assert_int_equal(test_read(&c, text, &error), -EINVAL);
     assert_non_null(strstr(error.text, "...: unknown key"));
 
-    strcpy(text, "log.level = \"");
+    memcpy(text, "log.level = \"", 13);
     memset(text + 13, 'v', 8000);
-    strcpy(text + 8013, "\"\n");
+    memcpy(text + 8013, "\"\n", 3);
     assert_int_equal(test_read(&c, text, &error), -EINVAL);
     assert_non_null(strstr(error.text, "...\" is not one of: error, "));
 
@@ -233,7 +233,7 @@ static void test_deep(void **state)
     memset(text, 'a', 20000);
     for (unsigned i = 1; i < 20000; i += 2)
         text[i] = '.';
-    strcpy(text + 19999, "=1");
+    memcpy(text + 19999, "=1", 3);
     assert_int_equal(test_read(&c, text, &error), -EINVAL);
     assert_string_equal(error.text,
                         "f.toml:1:1: the line is too long, expected at most 8192 bytes");
@@ -243,7 +243,7 @@ static void test_deep(void **state)
         *at++ = line == 0 ? '[' : line == 1 ? ' ' : '{';
         for (unsigned i = 0; i < 8180; i++)
             *at++ = i % 2 ? '.' : 'a';
-        at += sprintf(at, line == 0 ? "a]\n" : line < 4 ? "a = [\n" : "a = 1\n");
+        at += snprintf(at, 16, line == 0 ? "a]\n" : line < 4 ? "a = [\n" : "a = 1\n");
     }
     *at = '\0';
     assert_int_equal(test_read(&c, text, &error), -EINVAL);

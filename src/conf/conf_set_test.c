@@ -221,9 +221,9 @@ static void test_check_numbers(void **state)
     expect_verdict(c, "performance.cache_size=33554431",
                    "performance.cache_size: 33554431 is too small, expected at least 8 times "
                    "performance.chunk_size, which is 4194304");
-    expect_verdict(c, "performance.chunk_size=5000",
-                   "performance.chunk_size: 5000 is not a power of two");
-    test_set(c, "performance.chunk_size=4096");
+    expect_verdict(c, "performance.chunk_size=20000",
+                   "performance.chunk_size: 20000 is not a power of two");
+    test_set(c, "performance.chunk_size=16384");
     expect_verdict(c, "protocol.retransmit_max=100", NULL);
     expect_verdict(c, "protocol.retransmit_max=99",
                    "protocol.retransmit_min: 100 is above protocol.retransmit_max, which is 99");

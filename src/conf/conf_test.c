@@ -110,7 +110,7 @@ static void random_text(uint32_t *seed, char *buf, size_t size)
     for (uint32_t n = next_random(seed) % 12; n > 0; n--) {
         const char *piece = pieces[next_random(seed) % ARRAY_LEN(pieces)];
         assert_true(strlen(buf) + strlen(piece) < size);
-        strcat(buf, piece);
+        memcpy(buf + strlen(buf), piece, strlen(piece) + 1);
     }
 }
 

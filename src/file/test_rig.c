@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -59,7 +60,7 @@ static void on_notice(void *arg, const char *text)
     struct rig *r = arg;
 
     r->notices++;
-    strncpy(r->notice, text, sizeof(r->notice) - 1);
+    snprintf(r->notice, sizeof(r->notice), "%s", text);
 }
 
 void rig_open(struct rig *r, enum rig_kind kind, const struct file_config *config)
@@ -86,7 +87,7 @@ void rig_open(struct rig *r, enum rig_kind kind, const struct file_config *confi
     memset(r->buffers, 0, RIG_BUFFERS);
     assert_int_equal(file_io_register_buffers(r->io, r->buffers, RIG_BUFFERS), 0);
 
-    strcpy(r->path, "/tmp/file-test-XXXXXX");
+    snprintf(r->path, sizeof(r->path), "/tmp/file-test-XXXXXX");
     assert_non_null(mkdtemp(r->path));
     r->dir = open(r->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_true(r->dir >= 0);

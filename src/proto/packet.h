@@ -35,8 +35,8 @@ enum tftp_error {
 
 enum tftp_mode { TFTP_OCTET, TFTP_NETASCII };
 
-#define TFTP_HEADER_LEN      4   /* opcode and block number */
-#define TFTP_REQUEST_MAX     512 /* RFC 2347: "the maximum size of a request packet is 512 octets" */
+#define TFTP_HEADER_LEN      4     /* opcode and block number */
+#define TFTP_REQUEST_MAX     512   /* RFC 2347: a request has at most 512 octets */
 #define TFTP_BLKSIZE_DEFAULT 512   /* RFC 1350 section 2 */
 #define TFTP_BLKSIZE_MIN     8     /* RFC 2348 */
 #define TFTP_BLKSIZE_MAX     65464 /* RFC 2348 */

@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "base/prng.h"
-#include "store/test_util.h"
+#include "store/test_rig.h"
 
 enum { CHUNK = 4096, FILES = 12, CLIENTS = 40, UPLOADS = 4, HELD = 8, STEPS = 1500, SEEDS = 60 };
 

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "policy/path.h"
-#include "store/test_util.h"
+#include "store/test_rig.h"
 
 enum { CHUNK = 4096 };
 

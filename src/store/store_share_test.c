@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "store/test_util.h"
+#include "store/test_rig.h"
 
 enum { CHUNK = 4096, CROWD = 1000 };
 

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "store/test_util.h"
+#include "store/test_rig.h"
 
 enum { CHUNK = 4096, SIZE = 3 * CHUNK + 77 };
 

@@ -2,8 +2,8 @@
  * For the tests of the store: a store on the mem backend with a script, and a reader and a
  * sink that note what they are told.
  */
-#ifndef STORE_TEST_UTIL_H
-#define STORE_TEST_UTIL_H
+#ifndef STORE_TEST_RIG_H
+#define STORE_TEST_RIG_H
 
 #include "file/file.h"
 #include "file/mem.h"

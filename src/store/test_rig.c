@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "store/test_util.h"
+#include "store/test_rig.h"
 
 enum { CHUNK = 4096 };
 
