@@ -43,7 +43,9 @@ static nsec before_wait(void *arg, nsec now)
     /* After the ring, which may have handed requests over. */
     if (f->threads)
         next = nsec_min(next, file_threads_flush(f->threads, now));
-    return list_empty(&f->done) ? next : 0;
+    if (!list_empty(&f->done) || (f->threads && file_threads_any_done(f->threads)))
+        return 0;
+    return next;
 }
 
 static struct file_io *new_common(struct loop *loop)

@@ -33,7 +33,8 @@ struct file_threads {
     struct list pending; /* submitted since the last flush */
     nsec look_at;        /* for threads that hang */
 
-    atomic_uint waiting; /* in `pending`, `fast` and `slow` */
+    atomic_uint waiting;  /* in `pending`, `fast` and `slow` */
+    atomic_bool any_done; /* `finished` is not empty */
 
     pthread_mutex_t lock; /* for all below */
     pthread_cond_t work;
@@ -86,6 +87,7 @@ static struct file_req *take(struct file_threads *t, struct file_thread *self)
 static bool put_back(struct file_threads *t, struct file_thread *self)
 {
     list_push_back(&t->finished, &self->req->link);
+    atomic_store(&t->any_done, true);
     self->req = NULL;
     if (!self->lost) {
         t->slow_running -= self->slow;
@@ -307,10 +309,18 @@ bool file_threads_cancel(struct file_threads *t, struct file_req *req)
     return found;
 }
 
+bool file_threads_any_done(const struct file_threads *t)
+{
+    return atomic_load(&t->any_done);
+}
+
 void file_threads_collect(struct file_threads *t, struct list *done)
 {
+    if (!file_threads_any_done(t))
+        return;
     pthread_mutex_lock(&t->lock);
     list_splice_back(done, &t->finished);
+    atomic_store(&t->any_done, false);
     pthread_mutex_unlock(&t->lock);
 }
 

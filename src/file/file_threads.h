@@ -34,6 +34,8 @@ void file_threads_submit(struct file_threads *t, struct file_req *req);
 nsec file_threads_flush(struct file_threads *t, nsec now);
 /* Takes back a request that no thread has begun. False when one has. */
 bool file_threads_cancel(struct file_threads *t, struct file_req *req);
+/* Something waits to be collected. */
+bool file_threads_any_done(const struct file_threads *t);
 /* Moves finished requests to `done`. */
 void file_threads_collect(struct file_threads *t, struct list *done);
 

@@ -15,6 +15,7 @@
 
 #define TRIES_MAX           16 /* answers "again" before the threads get it */
 #define RETRY_NSEC          NSEC_PER_MSEC
+#define AT_ONCE_BYTES_MAX   (2 << 20) /* copied by the submitter in a pass; more is for workers */
 #define LOST_NSEC           (2 * NSEC_PER_SEC)   /* how long a broken ring is waited for */
 #define LEFTOVER_NSEC       (10 * NSEC_PER_MSEC) /* between looks at a broken ring */
 #define KERNEL_RESTART      512 /* ERESTARTSYS and its kin leave the kernel by way of a worker */
@@ -30,7 +31,8 @@ struct slot {
     struct file_req *req; /* NULL while free, and once it was given up waiting for */
     struct slot *next;    /* while free */
     enum file_op op;
-    bool lost; /* the ring has it, and nobody waits */
+    bool at_once; /* a read that was not given to a worker */
+    bool lost;    /* the ring has it, and nobody waits */
     struct uring_aux aux;
 };
 
@@ -50,7 +52,8 @@ struct file_uring {
     struct list stalled;                /* hold a slot; the ring had no room or said "again" */
 
     struct uring_buffers buffers;
-    nsec lost_at; /* a broken ring: when to stop waiting for its answers */
+    size_t at_once_bytes; /* asked for in this pass */
+    nsec lost_at;         /* a broken ring: when to stop waiting for its answers */
     unsigned lost;
 
     struct slot *free_slot;
@@ -146,9 +149,6 @@ static void try_again(struct file_uring *u, struct file_req *req)
         finish(u, req, -ECANCELED);
     } else if (tries > TRIES_MAX || u->dead) {
         hand_over(u, req);
-    } else if (req->hot && req->op == FILE_READ) {
-        req->hot = false;
-        start(u, req); /* it was not in the page cache: now by a worker */
     } else {
         list_push_back(&u->stalled, &req->link);
     }
@@ -177,6 +177,7 @@ static void start(struct file_uring *u, struct file_req *req)
     struct slot *slot = req->priv[PRIV_SLOT];
     struct io_uring_sqe *sqe;
     int err = ring_error(u->ring);
+    bool at_once;
 
     if (u->dead) {
         hand_over(u, req);
@@ -193,7 +194,11 @@ static void start(struct file_uring *u, struct file_req *req)
         list_push_back(&u->stalled, &req->link);
         return;
     }
-    uring_ops_prep(sqe, req, &slot->aux, &u->buffers);
+    at_once = req->op == FILE_READ && req->hot && u->at_once_bytes < AT_ONCE_BYTES_MAX;
+    if (at_once)
+        u->at_once_bytes += req->len;
+    slot->at_once = at_once;
+    uring_ops_prep(sqe, req, &slot->aux, &u->buffers, at_once);
 }
 
 static struct file_req *head(struct list *queue)
@@ -257,8 +262,12 @@ static void succeeded(struct file_uring *u, struct file_req *req, int res)
 static void failed(struct file_uring *u, struct file_req *req, int res)
 {
     bool fallback = u->f->config.fallback_on_error;
+    struct slot *slot = req->priv[PRIV_SLOT];
 
-    if (means_again(res) || (res == -EOPNOTSUPP && req->op == FILE_READ && req->hot)) {
+    if (slot->at_once && (res == -EAGAIN || res == -EOPNOTSUPP) && !req->cancelled) {
+        req->hot = false; /* it was not in the page cache: now by a worker */
+        start(u, req);
+    } else if (means_again(res)) {
         try_again(u, req);
     } else if (req->op == FILE_LINK && res == -ENOENT && req->stage == STAGE_START) {
         req->stage++; /* also the answer to the unprivileged: there is another way */
@@ -426,6 +435,7 @@ nsec file_uring_flush(struct file_uring *u, nsec now)
         give_up(u, ring_error(u->ring));
     retry_stalled(u);
     start_waiting(u);
+    u->at_once_bytes = 0;
     if (!u->loop_waits)
         err = ring_submit(u->ring);
     if (ring_error(u->ring)) {

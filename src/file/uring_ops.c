@@ -9,7 +9,8 @@
 
 #include "file/file_sys.h"
 
-static void prep_read(struct io_uring_sqe *sqe, struct file_req *req, const struct uring_buffers *b)
+static void prep_read(struct io_uring_sqe *sqe, struct file_req *req, const struct uring_buffers *b,
+                      bool at_once)
 {
     size_t at = (size_t)((char *)req->buf - b->base);
     bool ours = b->base && (char *)req->buf >= b->base && at < b->size;
@@ -21,8 +22,8 @@ static void prep_read(struct io_uring_sqe *sqe, struct file_req *req, const stru
     else
         io_uring_prep_read(sqe, req->fd, req->buf, len, req->offset);
     /* A cold read stalls whoever submits it, for as long as the disk takes to accept its
-     * read-ahead: only a worker may. What is in the page cache comes at once. */
-    if (req->hot)
+     * read-ahead: only a worker may. What is in the page cache is copied at once. */
+    if (at_once)
         sqe->rw_flags = RWF_NOWAIT;
     else
         sqe->flags |= IOSQE_ASYNC;
@@ -61,7 +62,7 @@ static void prep_close(struct io_uring_sqe *sqe, struct file_req *req)
 }
 
 void uring_ops_prep(struct io_uring_sqe *sqe, struct file_req *req, struct uring_aux *aux,
-                    const struct uring_buffers *buffers)
+                    const struct uring_buffers *buffers, bool at_once)
 {
     switch (req->op) {
     case FILE_OPEN:
@@ -71,7 +72,7 @@ void uring_ops_prep(struct io_uring_sqe *sqe, struct file_req *req, struct uring
         io_uring_prep_statx(sqe, req->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &aux->statx);
         return;
     case FILE_READ:
-        prep_read(sqe, req, buffers);
+        prep_read(sqe, req, buffers, at_once);
         return;
     case FILE_WRITE:
         io_uring_prep_write(sqe, req->fd, req->buf, (unsigned)MIN(req->len, URING_BUFFER_MAX),

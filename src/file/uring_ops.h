@@ -29,9 +29,10 @@ struct uring_buffers {
 
 /* IORING_OP_..., or -1 when a ring has nothing of the kind. */
 int uring_ops_code(enum file_op op);
-/* `sqe` keeps its user data. For an operation with a code only. */
+/* `sqe` keeps its user data. For an operation with a code only. `at_once`: a read is tried
+ * without a worker, and answered with -EAGAIN when it would have to wait. */
 void uring_ops_prep(struct io_uring_sqe *sqe, struct file_req *req, struct uring_aux *aux,
-                    const struct uring_buffers *buffers);
+                    const struct uring_buffers *buffers, bool at_once);
 void uring_ops_stat(struct file_stat *to, const struct statx *st);
 
 #endif
