@@ -11,6 +11,7 @@
 #include "net/net.h"
 #include "net/net_impl.h"
 
+/* Large pages, because a turn of the loop goes through all of what is in flight. */
 static int pool_init(struct net *n)
 {
     n->tx_bytes = (size_t)n->config.tx_slots * sizeof(struct net_tx);
@@ -18,6 +19,7 @@ static int pool_init(struct net *n)
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return -errno;
+    (void)madvise(p, n->tx_bytes, MADV_HUGEPAGE);
     n->tx = p;
     return 0;
 }
@@ -283,7 +285,7 @@ struct net_tx *net_tx_get(struct net *n)
     else
         return NULL;
     /* Not the arrays: they are large, and counted. */
-    memset(tx, 0, offsetof(struct net_tx, iov));
+    memset(tx, 0, offsetof(struct net_tx, small));
     list_init(&tx->link);
     return tx;
 }

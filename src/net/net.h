@@ -68,7 +68,7 @@ struct net_rx {
  * are until done() is called; `small` is room in the struct for headers and control packets.
  */
 struct net_tx {
-    struct net_socket *socket;
+    _Alignas(64) struct net_socket *socket;
     union addr_sock peer;
     socklen_t peer_len;
     struct addr
@@ -90,17 +90,17 @@ struct net_tx {
     void (*done)(struct net_tx *tx, int res);
     void *owner;
 
-    struct list link; /* from here to `res` the engine's */
-    void *engine;
+    struct list link; /* from here to `tries` the engine's */
     uint32_t bytes;
     uint16_t datagrams;
     uint16_t sent; /* datagrams of a train that are out already */
-    uint8_t tries;
     int res;
+    uint8_t tries;
 
+    /* All above fits two cache lines; a lone datagram's headers and iovecs come next. */
+    uint8_t small[NET_GSO_SEGMENTS * 4 + 544];
     struct iovec iov[NET_TX_IOV];
     void *refs[NET_TX_REFS]; /* the caller's, released in done() */
-    uint8_t small[NET_GSO_SEGMENTS * 4 + 544];
 };
 
 /*
