@@ -18,6 +18,8 @@
 #define FIRST_REPLIES_MAX 3
 /* A reply may be this many times as long as the request it answers. */
 #define AMPLIFICATION_MAX 3
+/* Before an OACK or ACK 0 is repeated by the timer, at least. */
+#define OPEN_WAIT (1 * NSEC_PER_SEC)
 
 #define ASK_TRIES_MIN 3 /* as for the sender's patience */
 
@@ -101,12 +103,17 @@ int tftp_session_serve(struct tftp_session *s, const struct tftp_request *reques
     return 0;
 }
 
-/* The retransmission of a control packet waits its turn, if it is paid for. */
+/*
+ * The retransmission of a control packet waits its turn, if it is paid for; longer than DATA would.
+ * A client that lost the first answer repeats its request soon, and that is answered at once;
+ * one that is only slow (a ROM that allocates memory, a busy machine) is confused by a second
+ * OACK: atftp gives up on it.
+ */
 static void arm_open_timer(struct tftp_session *s, nsec now)
 {
     s->deadline = unproven_end(s);
     if (s->control_len > 0 && s->budget >= s->control_len)
-        s->deadline = nsec_min(s->deadline, nsec_add(now, s->rto.interval));
+        s->deadline = nsec_min(s->deadline, nsec_add(now, MAX(s->rto.interval, OPEN_WAIT)));
 }
 
 void tftp_open_sent(struct tftp_session *s, nsec now)
