@@ -21,7 +21,6 @@
 #define CQ_PER_SQ        4
 #define SQPOLL_IDLE_MSEC 20
 #define IOWQ_BOUNDED     32 /* concurrent blocking file operations */
-#define IOWQ_UNBOUNDED   4  /* sockets and pipes that must be waited for; none expected */
 #define NAP_MSEC         1  /* after an enter that may be tried again, instead of spinning */
 #define ABANDON_NSEC     NSEC_PER_MSEC
 #define FREE_NAPS        2000 /* for a broken ring that does not give its operations back */
@@ -459,9 +458,12 @@ static bool probe_recvmsg_multishot(struct ring *r)
 
 static void probe_features(struct ring *r, const struct ring_config *config)
 {
+    /* The kernel sorts a request that asks for a worker at once (IOSQE_ASYNC) before it has looked
+     * at the file: such reads and writes count as those of sockets, which it calls unbounded. */
+    unsigned bounded = config->iowq_bounded ? config->iowq_bounded : IOWQ_BOUNDED;
     unsigned workers[2] = {
-        config->iowq_bounded ? config->iowq_bounded : IOWQ_BOUNDED,
-        config->iowq_unbounded ? config->iowq_unbounded : IOWQ_UNBOUNDED,
+        bounded,
+        config->iowq_unbounded ? config->iowq_unbounded : bounded,
     };
     unsigned flags = r->u.flags;
 

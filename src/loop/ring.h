@@ -20,9 +20,9 @@ struct io_uring_sqe;
 struct ring_config {
     unsigned queue_depth; /* 1-4096 submissions */
     bool sqpoll;
-    int sq_thread_cpu;     /* -1: not pinned */
-    unsigned iowq_bounded; /* kernel workers for file operations; 0: a small default */
-    unsigned iowq_unbounded;
+    int sq_thread_cpu;       /* -1: not pinned */
+    unsigned iowq_bounded;   /* kernel workers for file operations; 0: a small default */
+    unsigned iowq_unbounded; /* the same for those it is told to begin with; 0: as many */
 };
 
 /*
