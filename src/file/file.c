@@ -261,13 +261,28 @@ void file_ring_cannot(struct file_io *f, enum file_op op, int err)
                 strerror(-err));
 }
 
+/* The ring failed once at what the threads could do, and may do better next time. */
+static void ring_stumbled(struct file_io *f, enum file_op op, int err)
+{
+    f->stats.op_fallbacks++;
+    if (f->ring_stumbled >> op & 1)
+        return;
+    f->ring_stumbled |= UINT32_C(1) << op;
+    file_notice(f, "io_uring failed to %s (%s): done by threads when that happens",
+                file_op_name(op), strerror(-err));
+}
+
 /* The threads have done what the ring refused. The same answer means that it was the file's
  * answer, and not a word about the ring. */
 static void judge_fallback(struct file_io *f, struct file_req *req)
 {
     int err = (int)file_priv(req, PRIV_ERROR);
 
-    if (file_priv(req, PRIV_FELL_BACK) && req->result != err)
+    if (!file_priv(req, PRIV_FELL_BACK) || req->result == err)
+        return;
+    if (err == -ENOMEM || err == -EIO)
+        ring_stumbled(f, req->op, err);
+    else
         file_ring_cannot(f, req->op, err);
 }
 

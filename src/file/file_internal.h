@@ -24,7 +24,8 @@ struct file_io {
     unsigned done_count; /* of these */
     size_t accepted;     /* submitted, not yet delivered */
 
-    uint32_t ring_cannot; /* a bit per operation that was seen to work only on the threads */
+    uint32_t ring_cannot;   /* a bit per operation that was seen to work only on the threads */
+    uint32_t ring_stumbled; /* a bit per operation that failed there once, and was said to */
     struct file_stats stats;
     struct hist read_latency[FILE_BACKENDS];
     file_notice_fn *notice;
@@ -36,7 +37,8 @@ void file_finish(struct file_io *f, struct file_req *req, int64_t result);
 /* Hands a request to the threads, whatever the length of their queue: it was accepted once. */
 void file_hand_over(struct file_io *f, struct file_req *req);
 /* As file_hand_over(), because the ring answered `err`, which may mean that it cannot do this
- * operation: it cannot, if the threads get another result. */
+ * operation: it cannot, if the threads get another result. After -ENOMEM and -EIO the next one may
+ * go to the ring again. */
 void file_fall_back(struct file_io *f, struct file_req *req, int err);
 /* From now on this operation goes to the threads. Says so once. */
 void file_ring_cannot(struct file_io *f, enum file_op op, int err);

@@ -131,6 +131,13 @@ static bool means_cannot(int err)
     return err == -EINVAL || err == -EOPNOTSUPP || err == -ENOSYS;
 }
 
+/* An answer that the threads may better, if they try. Of a disk's error only where asking twice
+ * does no harm: a second fsync would hide the error of the first. */
+static bool means_stumbled(enum file_op op, int err)
+{
+    return err == -ENOMEM || (err == -EIO && op == FILE_READ);
+}
+
 static bool means_again(int err)
 {
     return err == -EAGAIN || err == -EINTR || err == -EBUSY ||
@@ -274,9 +281,7 @@ static void failed(struct file_uring *u, struct file_req *req, int res)
         start(u, req);
     } else if (res == -ECANCELED && !req->cancelled) {
         hand_over(u, req); /* the ring goes down */
-    } else if (fallback && res == -ENOMEM) {
-        hand_over(u, req); /* the ring's memory, perhaps; if the file's, they say so again */
-    } else if (fallback && means_cannot(res)) {
+    } else if (fallback && (means_cannot(res) || means_stumbled(req->op, res))) {
         if (req->op == FILE_LINK)
             req->stage = STAGE_START;
         give_slot(u, req);
