@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "obs/log.h"
@@ -192,13 +193,23 @@ static void wait_for_end(struct server *s, const sigset_t *signals,
     }
 }
 
+/* One that leaves operations behind does not end before the process does. */
+static void join_worker(struct worker *w)
+{
+    const struct timespec tick = {0, 2000000};
+
+    while (pthread_tryjoin_np(w->thread, NULL) == EBUSY) {
+        if (atomic_load(&w->ended) && w->abandoned)
+            _exit(EX_OK);
+        nanosleep(&tick, NULL);
+    }
+}
+
 static void join_workers(struct server *s)
 {
     tell_workers(s, WORKER_STOP_NOW);
     for (unsigned i = 0; i < s->count; i++) {
-        pthread_join(s->workers[i].thread, NULL);
-        if (s->workers[i].abandoned)
-            _exit(EX_OK);
+        join_worker(&s->workers[i]);
         pthread_mutex_destroy(&s->workers[i].wake_lock);
     }
 }

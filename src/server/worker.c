@@ -1,6 +1,7 @@
 #include "server/worker.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "obs/log.h"
 #include "server/admit.h"
@@ -273,5 +274,9 @@ void *worker_main(void *arg)
         run(w);
     worker_tear_down(w);
     atomic_store(&w->ended, true);
+    /* The kernel does not let a thread end whose ring still has operations; only the end of the
+     * process, which is near, interrupts them. */
+    while (w->abandoned)
+        pause();
     return NULL;
 }
