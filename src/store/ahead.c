@@ -2,7 +2,7 @@
  * Read-ahead and drop-behind.
  *
  * A reader that goes on in order has first one, then two ... chunks read ahead of what it asks
- * for, as many as its share of a quarter of the pool and config.read_ahead allow: with many
+ * for, as many as its share of an eighth of the pool and config.read_ahead allow: with many
  * files at once it is one or none, so that the memory goes to those who wait now. What all
  * readers of a file have behind them is marked cold and reused first.
  */
@@ -19,7 +19,7 @@ static bool may_take(const struct store *s)
 
 static unsigned depth_max(const struct store *s)
 {
-    unsigned share = s->pool.total / 4 / MAX(1U, s->files_read);
+    unsigned share = s->pool.total / 8 / MAX(1U, s->files_read);
     return MIN(MIN(s->config.read_ahead, share), (unsigned)UINT8_MAX);
 }
 
