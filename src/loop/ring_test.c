@@ -1,0 +1,250 @@
+/*
+ * The ring by itself: what is queued is done, what is too much is refused, what is under way at
+ * the end is cancelled, and a pass is one system call.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "loop/loop.h"
+#include "loop/ring.h"
+#include "loop/uring_compat.h"
+
+#define OPS 20000
+
+struct counted {
+    struct ring_op op;
+    struct ring *again; /* asks this ring for a NOP when it completes */
+    unsigned left;
+    bool refused;
+};
+
+static struct ring *ring;
+static struct counted ops[OPS];
+static unsigned done, cancelled;
+
+static void complete(struct ring_op *op, int res, uint32_t flags)
+{
+    struct counted *c = container_of(op, struct counted, op);
+
+    assert_false(flags & IORING_CQE_F_MORE);
+    done++;
+    cancelled += res == -ECANCELED;
+    if (c->again && c->left > 0) {
+        struct io_uring_sqe *sqe = ring_sqe(c->again, op);
+        c->refused = !sqe;
+        c->left--;
+        if (sqe)
+            io_uring_prep_nop(sqe);
+    }
+}
+
+static int setup(void **state)
+{
+    struct ring_config config = {.queue_depth = 64, .sq_thread_cpu = -1};
+
+    (void)state;
+    done = cancelled = 0;
+    memset(ops, 0, sizeof(ops));
+    for (size_t i = 0; i < OPS; i++)
+        ops[i].op.complete = complete;
+    ring = ring_new(&config);
+    return ring ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    ring_free(ring);
+    return 0;
+}
+
+static bool nop(size_t i)
+{
+    struct io_uring_sqe *sqe = ring_sqe(ring, &ops[i].op);
+
+    if (sqe)
+        io_uring_prep_nop(sqe);
+    return sqe;
+}
+
+static void test_features(void **state)
+{
+    uint32_t f = ring_features(ring);
+
+    (void)state;
+    assert_true(ring_fd(ring) >= 0);
+    assert_int_equal(ring_error(ring), 0);
+    assert_true(ring_supports(ring, IORING_OP_NOP));
+    assert_false(ring_supports(ring, -1));
+    assert_false(ring_supports(ring, 255));
+    assert_false(ring_supports(ring, 256));
+    assert_false(f & RING_SQPOLL);
+    if (f & RING_DEFER_TASKRUN)
+        assert_true(f & RING_SINGLE_ISSUER);
+    if (f & RING_RECVMSG_MULTISHOT)
+        assert_true(f & RING_BUF_RING);
+    assert_int_equal(ring_in_flight(ring), 0);
+}
+
+/* More than the submission queue holds goes through it all the same. */
+static void test_more_than_the_queue(void **state)
+{
+    uint64_t submitted = ring_stats(ring)->submitted;
+
+    (void)state;
+    for (size_t i = 0; i < 1000; i++)
+        assert_true(nop(i));
+    assert_int_equal(ring_in_flight(ring), 1000);
+    assert_int_equal(done, 0); /* nothing is called from a queueing call */
+    while (done < 1000) {
+        assert_int_equal(ring_wait(ring, NSEC_NEVER, 0), 0);
+        ring_deliver(ring, UINT32_MAX);
+    }
+    assert_int_equal(ring_in_flight(ring), 0);
+    assert_int_equal(ring_stats(ring)->submitted - submitted, 1000);
+}
+
+/* Submitting, waiting and reaping of a pass are one call. */
+static void test_one_call(void **state)
+{
+    uint64_t enters;
+
+    (void)state;
+    for (unsigned round = 1; round <= 10; round++) {
+        for (size_t i = 0; i < 20; i++)
+            assert_true(nop(i));
+        enters = ring_stats(ring)->enters;
+        assert_int_equal(ring_wait(ring, NSEC_NEVER, 0), 0);
+        assert_int_equal(ring_stats(ring)->enters, enters + 1);
+        assert_int_equal(ring_deliver(ring, UINT32_MAX), 20);
+    }
+    /* And none, when there is nothing to say and no time to wait. */
+    enters = ring_stats(ring)->enters;
+    assert_int_equal(ring_wait(ring, 0, 1), 0);
+    assert_false(ring_reap(ring));
+    assert_int_equal(ring_submit(ring), 0);
+    assert_int_equal(ring_stats(ring)->enters, enters);
+}
+
+static void test_deadline_past_still_reaps(void **state)
+{
+    (void)state;
+    assert_true(nop(0));
+    assert_int_equal(ring_wait(ring, 0, 1), 0);
+    assert_int_equal(ring_deliver(ring, UINT32_MAX), 1);
+}
+
+static void test_deadline(void **state)
+{
+    nsec start = loop_clock();
+
+    (void)state;
+    assert_int_equal(ring_wait(ring, start + 2 * NSEC_PER_MSEC, start), 0);
+    assert_true(loop_clock() - start >= 2 * NSEC_PER_MSEC);
+    assert_int_equal(ring_deliver(ring, UINT32_MAX), 0);
+}
+
+static void test_budget(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 10; i++)
+        assert_true(nop(i));
+    assert_int_equal(ring_wait(ring, NSEC_NEVER, 0), 0);
+    assert_int_equal(ring_deliver(ring, 3), 3);
+    assert_int_equal(done, 3);
+    assert_int_equal(ring_wait(ring, NSEC_NEVER, 0), 0); /* does not sleep on what is ready */
+    assert_int_equal(ring_deliver(ring, UINT32_MAX), 7);
+}
+
+/* What a callback queues is not delivered before it has been reaped in its turn. */
+static void test_queue_from_callback(void **state)
+{
+    (void)state;
+    ops[0].again = ring;
+    ops[0].left = 100;
+    assert_true(nop(0));
+    for (unsigned i = 1; i <= 101; i++) {
+        assert_int_equal(ring_wait(ring, NSEC_NEVER, 0), 0);
+        assert_int_equal(ring_deliver(ring, UINT32_MAX), 1);
+        assert_int_equal(done, i);
+    }
+    assert_int_equal(ring_in_flight(ring), 0);
+}
+
+static void test_nobody_waits(void **state)
+{
+    struct io_uring_sqe *sqe = ring_sqe(ring, NULL);
+
+    (void)state;
+    assert_non_null(sqe);
+    io_uring_prep_nop(sqe);
+    assert_int_equal(ring_in_flight(ring), 0);
+    assert_true(nop(0));
+    assert_int_equal(ring_wait(ring, NSEC_NEVER, 0), 0);
+    assert_int_equal(ring_deliver(ring, UINT32_MAX), 1);
+}
+
+/*
+ * As many as the completion queue holds, and not one more, so that it cannot overflow. Freed
+ * with all of them under way, the ring gives every one back, and takes no new ones meanwhile.
+ */
+static void test_full_then_freed(void **state)
+{
+    int fds[2];
+    size_t n = 0;
+
+    (void)state;
+    assert_int_equal(pipe(fds), 0);
+    for (; n < OPS; n++) {
+        struct io_uring_sqe *sqe = ring_sqe(ring, &ops[n].op);
+        if (!sqe)
+            break;
+        io_uring_prep_poll_add(sqe, fds[0], POLLIN);
+    }
+    assert_true(n >= 4096 && n < OPS);
+    assert_int_equal(ring_in_flight(ring), n);
+    assert_false(nop(n));
+    ops[0].again = ring;
+    ops[0].left = 1;
+    ring_free(ring);
+    ring = NULL;
+    assert_int_equal(done, n);
+    assert_int_equal(cancelled, n);
+    assert_true(ops[0].refused);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(test_features),
+        T(test_more_than_the_queue),
+        T(test_one_call),
+        T(test_deadline_past_still_reaps),
+        T(test_deadline),
+        T(test_budget),
+        T(test_queue_from_callback),
+        T(test_nobody_waits),
+        T(test_full_then_freed),
+    };
+
+    if (setup(NULL) < 0) {
+        print_message("skipped: io_uring: %s\n", strerror(errno));
+        return 77;
+    }
+    teardown(NULL);
+    return cmocka_run_group_tests_name("ring", tests, NULL, NULL);
+}
