@@ -192,7 +192,8 @@ bool net_tx_free(const struct net *n);
 void net_tx_put(struct net *n, struct net_tx *tx);
 /*
  * Queues for the next flush. Order towards one peer on one socket is kept, but for datagrams
- * that the io_uring engine had with the kernel when an earlier one met a full send buffer.
+ * that the io_uring engine had with the kernel when an earlier one met a full send buffer or an
+ * ICMP error about somebody else.
  */
 void net_queue(struct net *n, struct net_tx *tx);
 /* Hands all that is queued to the kernel. On the io_uring engine only submissions are made

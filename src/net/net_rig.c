@@ -100,6 +100,7 @@ struct net_socket *rig_open(struct rig *r, const char *text)
 
 unsigned rig_pass(struct rig *r, struct net_rx *rx)
 {
+    net_recv_done(r->net); /* the buffers of the last batch may be all there are */
     net_flush(r->net);
     (void)loop_wait(r->loop, net_pending(r->net) ? 0 : loop_clock() + 20 * NSEC_PER_MSEC);
     return net_recv(r->net, rx, NET_BATCH);
@@ -110,7 +111,10 @@ void rig_until(struct rig *r, const unsigned *counter, unsigned target)
     struct net_rx rx[NET_BATCH];
     nsec give_up = loop_clock() + RIG_PATIENCE;
 
-    while (*counter < target) {
+    for (;;) {
+        net_flush(r->net); /* often all there is to do */
+        if (*counter >= target)
+            break;
         (void)rig_pass(r, rx);
         assert_true(loop_clock() < give_up);
     }
