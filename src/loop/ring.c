@@ -23,7 +23,7 @@
 #define IOWQ_BOUNDED     32 /* concurrent blocking file operations */
 #define NAP_MSEC         1  /* after an enter that may be tried again, instead of spinning */
 #define ABANDON_NSEC     NSEC_PER_MSEC
-#define FREE_NAPS        2000 /* for a broken ring that does not give its operations back */
+#define FREE_NAPS        500 /* for a broken ring that does not give its operations back */
 
 struct ready {
     struct ring_op *op;
