@@ -3,13 +3,14 @@
 #   make          build into build/
 #   make run      install what is missing (Debian 12), build, serve a sample folder on port 6969
 #   make test     install what is missing (Debian 12), build, run every test; ends in one line
+#   make bench    measure this server, others and the floor (an hour; QUICK=1: under 5 minutes)
 #   make format   let clang-format lay out the C sources
 #   make clean    remove what was built
 
 BUILD ?= build
 PORT  ?= 6969
 
-.PHONY: all run test format clean
+.PHONY: all run test bench format clean
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
 
@@ -25,6 +26,9 @@ run:
 test:
 	@tools/deps all
 	@/usr/bin/python3 tools/test-report
+
+bench: all
+	@/usr/bin/python3 bench/run.py --build $(BUILD) $(if $(QUICK),--quick) $(BENCH_ARGS)
 
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i

@@ -1,5 +1,6 @@
 """How each server under test is started: pinned to one processor, quiet, on a folder of files."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -84,7 +85,7 @@ def command_of(name, build, root, options):
         engine, uring = COMBINATIONS[name.split(" ")[1]]
         settings = {"performance.platform.network.engine": engine,
                     "performance.platform.io_uring.enabled": uring,
-                    "performance.workers": "1", "log.level": "error"}
+                    "performance.workers": "1", "log.level": "notice", "log.format": "json"}
         if uring == "true":
             settings["performance.platform.io_uring.fallback_on_error"] = "false"
         settings.update(options)
@@ -97,7 +98,8 @@ def command_of(name, build, root, options):
     if os.geteuid() != 0:
         raise Unavailable(f"{name} wants to be started by root")
     if name == "in.tftpd":
-        return [program, "-L", "-a", f"{host}:{port}", "-u", "root", "-s", str(root)], host, port
+        return [program, "-L", "-c", "-p", "-a", f"{host}:{port}", "-u", "root", "-s",
+                str(root)], host, port
     if name == "atftpd":
         return [program, "--daemon", "--no-fork", "--port", str(port), "--bind-address", host,
                 "--maxthread", "20000", "--user", "root", "--group", "root", "--logfile",
@@ -178,6 +180,33 @@ class Server:
                 text = self.log.read().decode("utf-8", "replace").strip().splitlines()
                 raise Unavailable(f"{self.name} did not start: {text[-1] if text else 'no word'}")
             time.sleep(0.01)
+
+    def memory_high(self):
+        """The most memory it ever had resident, in bytes; None when it has children."""
+        children = pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        try:
+            if children.read_text():
+                return None
+            for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
+                if line.startswith("VmHWM"):
+                    return int(line.split()[1]) * 1024
+        except OSError:
+            pass
+        return None
+
+    def words(self):
+        """What ringtftpd says of its reads and turns when it is asked."""
+        if not self.name.startswith("ringtftpd"):
+            return {}
+        self.process.send_signal(signal.SIGUSR1)
+        end = time.monotonic() + 5
+        while time.monotonic() < end and self.process.poll() is None:
+            said = os.pread(self.log.fileno(), 1 << 20, 0).decode("utf-8", "replace")
+            for line in said.splitlines(keepends=True):
+                if '"event":"engines"' in line and line.endswith("\n"):
+                    return {"engines": json.loads(line)}
+            time.sleep(0.01)
+        return {}
 
     def stop(self):
         for sig in (signal.SIGTERM, signal.SIGKILL):

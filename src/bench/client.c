@@ -121,11 +121,22 @@ static void draw_misbehaviour(struct bench_client *c)
     c->vanish_at = prng_below(prng, c->file->known && c->file->size > 0 ? c->file->size : 4096);
 }
 
+static struct bench_file *next_file(struct bench_env *env)
+{
+    const struct bench_plan *plan = env->plan;
+
+    if (!plan->in_turn)
+        return bench_draw_file(plan, &env->prng);
+    struct bench_file *f = &plan->corpus.files[env->file_turn % plan->corpus.count];
+    env->file_turn += plan->threads;
+    return f;
+}
+
 void bench_client_start(struct bench_client *c, nsec intended, nsec now)
 {
     struct bench_env *env = c->env;
 
-    c->file = bench_draw_file(env->plan, &env->prng);
+    c->file = next_file(env);
     c->kind = bench_draw_class(env->plan, &env->prng);
     c->intended = intended;
     c->began = c->wrong = c->unreachable = false;

@@ -30,6 +30,7 @@ struct bench_env {
     bool no_trains; /* the kernel refused one */
     struct wheel wheel;
     struct prng prng;
+    uint64_t file_turn;          /* files in turn: which is next */
     struct bench_impair *impair; /* NULL: packets pass as they are */
     /* The transfer is over and counted, the endpoint given back. */
     void (*idle)(struct bench_client *c, nsec now);

@@ -188,6 +188,7 @@ static const struct row rows[] = {
      "name on the server; %f file, %c client, %n transfer (default %f.%c)"},
     {"list", 0, CALL(take_list), "FILE",
      "one file a line: NAME [weight=N] [local=PATH] [sha256=HEX]"},
+    {"in-turn", 0, FLAG(in_turn), NULL, "the files one after the other, not at random by weight"},
     {"local", 0, TEXT(local), "DIR", "local copies to compare with (or to send)"},
     {"no-verify", 0, FLAG(no_verify), NULL, "do not look at the content"},
 
@@ -371,6 +372,7 @@ static int settle(struct bench_parse *p)
     plan->json_path = p->json_path;
     plan->seed = p->n.seed;
     plan->put = p->put;
+    plan->in_turn = p->in_turn;
     plan->put_name = p->put_name ? p->put_name : "%f.%c";
     plan->verify = !p->no_verify;
     plan->gro = !p->no_gro;

@@ -78,6 +78,7 @@ struct bench_plan {
     struct bench_class classes[BENCH_CLASSES_MAX];
     unsigned class_count;
     bool put;
+    bool in_turn;         /* the files one after the other, whatever their weights */
     const char *put_name; /* template: %f file, %c client, %n transfer */
     bool verify;
 

@@ -209,7 +209,7 @@ static int add_class(struct bench_parse *p, const char *spec)
 
     if (strlen(spec) >= sizeof(text))
         return bench_spec_complain(p, "--client %.60s...: too long", spec);
-    strcpy(text, spec);
+    memcpy(text, spec, strlen(spec) + 1);
     *c = (struct bench_class){
         .blksize = p->n.blksize ? (int32_t)p->n.blksize : -1,
         .windowsize = p->n.windowsize ? (int32_t)p->n.windowsize : -1,

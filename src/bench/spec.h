@@ -26,7 +26,7 @@ struct bench_parse {
     const char *clients[BENCH_CLASSES_MAX];
     unsigned client_count;
     const char *local, *put_name, *json_path, *server_cgroup;
-    bool put, no_verify, no_gro, spin, quiet;
+    bool put, in_turn, no_verify, no_gro, spin, quiet;
 };
 
 /* Writes the sentence; returns -EINVAL. */

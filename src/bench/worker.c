@@ -214,6 +214,7 @@ static int init_env(struct bench_worker *w, unsigned index, char *error, size_t 
     env->result = &w->result;
     env->idle = on_idle;
     env->owner = w;
+    env->file_turn = index;
     addr_to_sock(&w->plan.server, w->plan.server.family, &env->server);
     prng_seed(&env->prng, prng_mix(w->plan.seed + index));
     wheel_init(&env->wheel, loop_clock());
