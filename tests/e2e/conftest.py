@@ -44,21 +44,23 @@ class Server:
     """A running ringtftpd. Its log is read as it comes; nothing is waited for by sleeping."""
 
     def __init__(self, root, options=(), listen=("127.0.0.1:0", "[::1]:0"), log_format="json",
-                 arguments=()):
+                 arguments=(), program=(PROGRAM,), environment=None, prepare=None):
         self.root = pathlib.Path(root)
         self.log_format = log_format
         self.lines = []
         self.addresses = []
         self.changed = threading.Condition()
         self.closed = False
-        command = [str(PROGRAM), "--root", str(root), "-o", f"log.format={log_format}",
+        command = [*map(str, program), "--root", str(root), "-o", f"log.format={log_format}",
                    "-o", "log.level=info"]
         for address in listen:
             command += ["--listen", address]
         for option in options:
             command += ["-o", option]
         self.process = subprocess.Popen([*command, *arguments], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                        env={**os.environ, **(environment or {})},
+                                        preexec_fn=prepare)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         self._wait_listening(len(listen))
