@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -201,17 +202,42 @@ static void test_read(void **state)
 }
 
 /* Not in the page cache: the quick try fails and nobody hears of it. */
+static bool is_cached(int fd, size_t size)
+{
+    unsigned char pages[16] = {0};
+    void *p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    bool any = false;
+
+    assert_true(p != MAP_FAILED);
+    assert_int_equal(mincore(p, size, pages), 0);
+    for (size_t i = 0; i < ARRAY_LEN(pages); i++)
+        any = any || pages[i] & 1;
+    munmap(p, size);
+    return any;
+}
+
 static void test_hot_but_cold(void **state)
 {
-    struct file_req req = {.op = FILE_READ, .buf = rig.buffers, .len = 65536, .hot = true};
+    struct file_req req = {.op = FILE_READ, .buf = rig.buffers, .len = 65536};
+    unsigned cold = 0, noticed = 0;
 
     (void)state;
     rig_make_file(&rig, "f", 65536);
     req.fd = (int)rig_open_file(&rig, "f", O_RDONLY);
     assert_int_equal(fsync(req.fd), 0);
-    assert_int_equal(posix_fadvise(req.fd, 0, 0, POSIX_FADV_DONTNEED), 0);
-    assert_true(rig_do(&rig, &req) > 0);
-    rig_check_bytes(rig.buffers, (size_t)req.result, 0);
+    /* The quick try starts the reading, and a quick disk may be done before it has looked. */
+    for (int i = 0; i < 100 && !noticed; i++) {
+        assert_int_equal(posix_fadvise(req.fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+        cold += !is_cached(req.fd, 65536); /* a file in memory stays cached */
+        req.hot = true;
+        assert_true(rig_do(&rig, &req) > 0);
+        rig_check_bytes(rig.buffers, (size_t)req.result, 0);
+        noticed += !req.hot;
+    }
+    if (kind == RIG_THREADS)
+        assert_int_equal(noticed, 0);
+    else if (cold == 100)
+        assert_true(noticed > 0);
     req.hot = true;
     assert_int_equal(rig_do(&rig, &req), 65536); /* now it is there */
     assert_true(req.hot);

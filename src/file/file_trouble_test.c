@@ -30,9 +30,31 @@ static struct {
     unsigned times; /* then so many fail */
 } injection;
 
+/* What the ring has, as its boundary sees it. */
+static struct {
+    unsigned now, max;
+    unsigned slow, slow_max;
+} under_way;
+
+static void count_under_way(const struct file_req *req, bool completing)
+{
+    bool slow = req->op == FILE_UNLINK;
+
+    if (completing) {
+        under_way.now--;
+        under_way.slow -= slow;
+        return;
+    }
+    under_way.now++;
+    under_way.slow += slow;
+    under_way.max = MAX(under_way.max, under_way.now);
+    under_way.slow_max = MAX(under_way.slow_max, under_way.slow);
+}
+
 static int inject(void *arg, const struct file_req *req, bool completing, int64_t result)
 {
     (void)arg, (void)result;
+    count_under_way(req, completing);
     if (completing != injection.completing || !injection.times ||
         (injection.op != FILE_OPS && injection.op != req->op))
         return 0;
@@ -58,6 +80,7 @@ static void open_rig(bool fallback)
     struct file_config config = rig_config();
 
     memset(&injection, 0, sizeof(injection));
+    memset(&under_way, 0, sizeof(under_way));
     fds_before = rig_count_fds();
     config.inject = inject;
     config.fallback_on_error = fallback;
@@ -69,6 +92,20 @@ static int setup(void **state)
 {
     (void)state;
     open_rig(true);
+    return 0;
+}
+
+static int setup_narrow(void **state)
+{
+    struct file_config config = rig_config();
+
+    (void)state;
+    memset(&injection, 0, sizeof(injection));
+    memset(&under_way, 0, sizeof(under_way));
+    fds_before = rig_count_fds();
+    config.inject = inject;
+    config.queue_depth = 8;
+    rig_open(&rig, kind, &config);
     return 0;
 }
 
@@ -417,6 +454,33 @@ static void test_cancel_while_failing(void **state)
             close((int)reqs[i].result);
 }
 
+/* queue_depth is kept, and used; names and the like get half of it, so that reads always move. */
+static void test_shares(void **state)
+{
+    struct file_req reqs[100];
+    unsigned done = 0;
+    unsigned fast_first;
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_LEN(reqs); i++) {
+        reqs[i] = (struct file_req){.op = i < 50 ? FILE_UNLINK : FILE_STAT,
+                                    .dirfd = rig.dir,
+                                    .fd = rig.dir,
+                                    .path = "none",
+                                    .done = count_done,
+                                    .owner = &done};
+        assert_int_equal(file_submit(rig.io, &reqs[i]), 0);
+    }
+    fast_first = under_way.now - under_way.slow;
+    assert_int_equal(under_way.now, 8); /* although fifty slow ones came first */
+    assert_int_equal(fast_first, 4);
+    rig_drain(&rig);
+    assert_int_equal(done, ARRAY_LEN(reqs));
+    assert_int_equal(under_way.now, 0);
+    assert_int_equal(under_way.max, 8);
+    assert_int_equal(under_way.slow_max, 4);
+}
+
 #define T(name)        cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define T_STRICT(name) cmocka_unit_test_setup_teardown(name, setup_strict, teardown)
 
@@ -438,6 +502,7 @@ static int run_suite(void)
         T(test_given_up_late),
         T_STRICT(test_strict),
         T(test_toggled),
+        cmocka_unit_test_setup_teardown(test_shares, setup_narrow, teardown),
         T(test_cancel_while_failing),
     };
     char name[64];
