@@ -22,12 +22,13 @@ def write_file(path, size):
 class Bench:
     """Folders, processors, and how long a measurement may take."""
 
-    def __init__(self, build, work, quick):
+    def __init__(self, build, work, quick, realtime=False):
         self.build = pathlib.Path(build).resolve()
         self.program = self.build / "src/cli/ringtftp-bench"
         self.work = work
         self.root = work / "files"
         self.quick = quick
+        self.realtime = realtime
         self.limit = 4 if quick else 40  # seconds for one measurement
         self.deadline = None  # of the section, by the monotonic clock
         self.section = ""
@@ -42,13 +43,19 @@ class Bench:
     def load(self, server, arguments, limit=None):
         """The generator's JSON, with what the server's processor did for nobody in particular."""
         limit = limit or self.limit
+
+        def prepare():
+            os.sched_setaffinity(0, {self.load_cpu})
+            if self.realtime:
+                os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+
         before = machine.softirq_thread_s(self.server_cpu)
         command = [str(self.program), server.address, "--json", "-", "--server-pid",
                    str(server.pid), *server.group_options, "--grace", str(limit), "--patience",
                    "30", *map(str, arguments)]
         got = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                              timeout=3 * limit + 60, check=False,
-                             preexec_fn=lambda: os.sched_setaffinity(0, {self.load_cpu}))
+                             preexec_fn=prepare)
         if got.returncode not in (0, 75):
             raise servers.Unavailable(f"the load generator stopped: {got.stderr.strip()}")
         result = json.loads(got.stdout)
@@ -60,7 +67,8 @@ class Bench:
         own words on its reads and turns, if it has any."""
         root = root or self.root
         limit = limit or self.limit
-        with servers.Server(name, self.build, root, self.server_cpu, options) as server:
+        with servers.Server(name, self.build, root, self.server_cpu, options,
+                            self.realtime) as server:
             if warm:
                 self.load(server, ["-c", 1, "-n", 1, "-b", 65464, "--no-verify", warm])
             before = server.memory_high()

@@ -55,6 +55,8 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int, default=0, help="default: 5; quick: 1")
     parser.add_argument("--label", default=machine.label(), help="name for the machine")
     parser.add_argument("--work", default=None, help="where the files are made (a real disk)")
+    parser.add_argument("--realtime", action="store_true",
+                        help="real-time priority: neighbours on the machine disturb less")
     parser.add_argument("--no-record", action="store_true", help="print only")
     parser.add_argument("--render", metavar="DIR", help="only write the document from this result")
     arguments = parser.parse_args()
@@ -88,7 +90,8 @@ def main():
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ringtftp-bench.", dir=arguments.work) as work:
         pathlib.Path(work).chmod(0o755)
-        bench = measure.Bench(arguments.build, pathlib.Path(work), arguments.quick)
+        bench = measure.Bench(arguments.build, pathlib.Path(work), arguments.quick,
+                              arguments.realtime)
         record = {"machine": machine.facts(TOP), "date": datetime.date.today().isoformat(),
                   "label": arguments.label, "quick": arguments.quick, "rounds": arguments.rounds,
                   "sections": measure_all(bench, arguments)}

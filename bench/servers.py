@@ -130,7 +130,7 @@ def make_group():
 class Server:
     """A running server. With `with`: it and all its children are gone afterwards."""
 
-    def __init__(self, name, build, root, cpu=None, options=None):
+    def __init__(self, name, build, root, cpu=None, options=None, realtime=False):
         self.name = name
         command, self.host, self.port = command_of(name, build, pathlib.Path(root), options or {})
 
@@ -142,6 +142,8 @@ class Server:
                 (self.group / "cgroup.procs").write_text("0")
             if cpu is not None:
                 os.sched_setaffinity(0, {cpu})
+            if realtime:
+                os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log,

@@ -67,9 +67,12 @@ static void live_line(const struct state *st, struct bench_result *last, nsec *l
         bench_result_peek(&sum, &st->workers[i].result);
         active += __atomic_load_n(&st->workers[i].active, __ATOMIC_RELAXED);
     }
-    fprintf(stderr, "\r\033[K%.1f s: %llu done, %llu running, %llu failed, %.1f/s, %.1f MB/s",
+    char whole[32] = "";
+    if (st->run.plan->count > 0)
+        snprintf(whole, sizeof(whole), " of %llu", (unsigned long long)st->run.plan->count);
+    fprintf(stderr, "\r\033[K%.1f s: %llu%s done, %llu running, %llu failed, %.1f/s, %.1f MB/s",
             now > st->run.start ? (double)(now - st->run.start) / 1e9 : 0.0,
-            (unsigned long long)sum.succeeded, active,
+            (unsigned long long)sum.succeeded, whole, active,
             (unsigned long long)bench_result_failures(&sum),
             since > 0 ? (double)(sum.succeeded - last->succeeded) / since : 0,
             since > 0 ? (double)(sum.payload - last->payload) / since / 1e6 : 0);

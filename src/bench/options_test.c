@@ -8,8 +8,8 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -74,7 +74,8 @@ static void test_files(void **state)
     (void)state;
     assert_int_equal(parse("localhost:6969 --put a=/dev/null:3 b=/etc/hostname"), -EINVAL);
     assert_non_null(strstr(error, "regular file"));
-    assert_int_equal(parse("127.0.0.1 a b:3 dir/c:d"), 0);
+    assert_int_equal(parse("127.0.0.1 --in-turn a b:3 dir/c:d"), 0);
+    assert_true(plan.in_turn);
     assert_int_equal(plan.corpus.count, 3);
     assert_string_equal(plan.corpus.files[1].name, "b");
     assert_string_equal(plan.corpus.files[2].name, "dir/c:d");
