@@ -340,7 +340,7 @@ static void parse_options(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    static const size_t chunks[] = {64 << 10, 256 << 10, 1 << 20};
+    static const size_t chunks[] = {16 << 10, 32 << 10, 64 << 10, 256 << 10};
 
     parse_options(argc, argv);
     make_files();
