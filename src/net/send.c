@@ -29,7 +29,8 @@ struct net_batch {
 
 int net_send_init(struct net *n)
 {
-    n->batch = malloc(sizeof(*n->batch));
+    /* Zeroed: the padding of control messages goes to the kernel too. */
+    n->batch = calloc(1, sizeof(*n->batch));
     return n->batch ? 0 : -ENOMEM;
 }
 
