@@ -290,7 +290,9 @@ static int octet_read(struct xfer *x, uint64_t offset, uint64_t bytes, struct st
 static int ascii_read(struct xfer *x, uint64_t offset, uint64_t bytes, struct store_slice *slices,
                       unsigned max)
 {
-    return keep_error(of(x), xfer_send_ascii.read(x, offset, bytes, slices, max));
+    /* Only now is it certain what blocks and windows were agreed on. */
+    int err = x->ascii ? 0 : xfer_ascii_init(x);
+    return keep_error(of(x), err < 0 ? err : xfer_send_ascii.read(x, offset, bytes, slices, max));
 }
 
 static void send_close(struct xfer *x)

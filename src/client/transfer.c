@@ -15,6 +15,9 @@
 /* So much lost is a reason to ask for smaller windows next time: one block in so many. */
 #define LOSS_SHARE   50
 #define WINDOW_LEAST 4
+/* A server that has answered is asked again at least this often: with heavy losses on the way,
+ * longer pauses add up to minutes. */
+#define FLOW_RTO_MAX (2 * NSEC_PER_SEC)
 
 static bool is_get(const struct client_transfer *t)
 {
@@ -171,6 +174,8 @@ static void take_first(struct client_transfer *t, const struct net_rx *rx)
         return;
     }
     t->pinned = true;
+    if (!s->params.timeout_s)
+        tftp_rto_cap(&s->rto, FLOW_RTO_MAX);
     t->item->host->addr_good = t->address;
     t->item->result.server = rx->peer;
     if (is_get(t) && !is_probe(t) && s->params.tsize_given && t->item->mode == TFTP_OCTET &&
