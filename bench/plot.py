@@ -3,7 +3,11 @@
 import math
 from xml.sax.saxutils import escape
 
-COLOURS = ("#666666", "#1f77b4", "#6baed6", "#2ca02c", "#98df8a", "#d62728", "#ff7f0e", "#9467bd")
+# The same server has the same colour in every plot.
+COLOURS = {"floor": "#666666", "ringtftpd mmsg+threads": "#1f77b4",
+           "ringtftpd mmsg+io_uring": "#6baed6", "ringtftpd io_uring+threads": "#2ca02c",
+           "ringtftpd io_uring+io_uring": "#98df8a", "in.tftpd": "#d62728", "atftpd": "#ff7f0e",
+           "dnsmasq": "#9467bd"}
 WIDTH, HEIGHT = 860, 380
 LEFT, RIGHT, TOP, BOTTOM = 70, 210, 40, 50
 
@@ -32,8 +36,9 @@ class Plot:
                               f'fill="{self.colour(name)}"/><text x="{WIDTH - RIGHT + 33}" '
                               f'y="{y + 11}">{escape(name)}</text>')
 
-    def colour(self, name):
-        return COLOURS[self.names.index(name) % len(COLOURS)]
+    @staticmethod
+    def colour(name):
+        return COLOURS.get(name, "#8c564b")
 
     def y_axis(self, top, log=False, bottom=0.0):
         """Lines and labels; returns the function from value to place."""
@@ -71,6 +76,8 @@ class Plot:
 
 def bars(path, title, unit, groups, names, clip=None):
     """groups: {label: {name: value}}; bars higher than `clip` are cut and labelled."""
+    groups = {label: g for label, g in groups.items() if any(g.values())}
+    names = [n for n in names if any(g.get(n) for g in groups.values())]
     plot = Plot(title, unit, names)
     values = [v for g in groups.values() for v in g.values() if v]
     if not values:

@@ -27,7 +27,7 @@ import servers
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
 # A quick run: seconds for each section. What has begun may take some seconds longer.
-QUICK = {"cases": 120, "latency": 20, "concurrency": 35, "memory": 30, "io_uring": 40,
+QUICK = {"cases": 160, "latency": 25, "concurrency": 35, "memory": 30, "io_uring": 40,
          "uploads": 15}
 
 
