@@ -45,7 +45,7 @@ def peer(server):
 def quiet(peer, seconds=0.25):
     """Nothing came. A valid request behind the silence proves that all was read."""
     peer.send(tftp.rrq("does-not-exist"))
-    packets = peer.collect(seconds)
+    packets = peer.answers(seconds)
     assert [(p.opcode, p.code) for p in packets] == [(tftp.ERROR, tftp.E_NOT_FOUND)], packets
 
 
@@ -127,7 +127,7 @@ ILLEGAL = {
 def test_illegal(server, peer, name):
     """One ERROR 4 of at most 64 bytes, once, and from the address that was asked."""
     peer.send(ILLEGAL[name])
-    packets = peer.collect(0.4)
+    packets = peer.answers(0.4)
     assert [(p.opcode, p.code) for p in packets] == [(tftp.ERROR, tftp.E_ILLEGAL)], packets
     assert len(packets[0].raw) <= 64
     assert packets[0].raw.endswith(b"\0")

@@ -126,7 +126,7 @@ def test_refused(server, peer, case):
         raw = tftp.rrq(name, "octet", options if len(name) < 400 else ())
         peer.tid = None
         peer.send(raw)
-        packets = peer.collect(0.15)
+        packets = peer.answers(0.15)
         assert [(p.opcode, p.code) for p in packets] == [(tftp.ERROR, code)], packets
         assert len(packets[0].raw) <= 64 and packets[0].raw.endswith(b"\0")
         assert secret not in packets[0].raw and b"secret" not in packets[0].raw

@@ -50,7 +50,7 @@ def test_repeated_request(peer, options):
     raw = tftp.rrq("file", "octet", options)
     for _ in range(10):
         peer.send(raw)
-    packets = peer.collect(0.15)
+    packets = peer.answers(0.15)
     assert 1 <= len(packets) <= 3, packets
     assert len({p.peer for p in packets}) == 1
     assert len({p.raw for p in packets}) == 1
@@ -62,7 +62,7 @@ def test_repeated_write_request(server, peer):
     raw = tftp.wrq("repeated", "octet", [("blksize", 600)])
     for _ in range(10):
         peer.send(raw)
-    packets = peer.collect(0.15)
+    packets = peer.answers(0.15)
     assert 1 <= len(packets) <= 3, packets
     assert {p.raw for p in packets} == {b"\0\6blksize\x00600\0"}
     assert len({p.peer for p in packets}) == 1
@@ -85,7 +85,7 @@ def test_request_repeated_later(peer):
     tid = peer.tid
     peer.send(raw)
     peer.reply(raw)
-    seen = peer.collect(0.15)
+    seen = peer.answers(0.15)
     assert seen and {(p.opcode, p.block, p.peer) for p in seen} == {(tftp.DATA, 2, tid)}
     assert packet.opcode == tftp.OACK
 

@@ -131,6 +131,12 @@ class Peer:
                 return packets
             packets.append(packet)
 
+    def answers(self, seconds, timeout=5.0):
+        """The first answer, which a busy machine may delay, and all that follows within so many
+        seconds."""
+        first = self.receive(timeout)
+        return [first, *self.collect(seconds)] if first is not None else []
+
     def ask(self, raw, timeout=5.0):
         """Sends a request and returns the first answer."""
         self.tid = None
