@@ -247,7 +247,8 @@ static unsigned sim_recv(struct net *n, struct net_rx *rx, unsigned max)
         }
         free(d);
     }
-    memmove(e->inbox, e->inbox + at, (e->inbox_count - at) * sizeof(struct sim_datagram *));
+    if (at > 0)
+        memmove(e->inbox, e->inbox + at, (e->inbox_count - at) * sizeof(struct sim_datagram *));
     e->inbox_count -= at;
     n->stats.rx_datagrams += got;
     return got;
