@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/sha256.h"
 #include "base/wire.h"
 #include "bench/plan.h"
-#include "bench/sha256.h"
 
 struct bench_check {
     struct bench_file *file;

@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/sha256.h"
 #include "client/plan.h"
-#include "client/sha256.h"
 #include "net/net.h"
 #include "proto/netascii.h"
 #include "xfer/xfer.h"

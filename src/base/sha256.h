@@ -1,8 +1,8 @@
 /*
  * SHA-256 (FIPS 180-4), for the check that TFTP does not have.
  */
-#ifndef CLIENT_SHA256_H
-#define CLIENT_SHA256_H
+#ifndef BASE_SHA256_H
+#define BASE_SHA256_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/sha256.h"
 #include "base/util.h"
-#include "client/sha256.h"
 
 static const char *hex(struct sha256 *s)
 {
