@@ -4,6 +4,7 @@
 #   make run      install what is missing (Debian 12), build, serve a sample folder on port 6969
 #   make test     install what is missing (Debian 12), build, run every test; ends in one line
 #   make bench    measure this server, others and the floor (an hour; QUICK=1: under 5 minutes)
+#   make soak     10,000 transfers, some of them cancelled, under valgrind
 #   make format   let clang-format lay out the C sources
 #   make clean    remove what was built
 
@@ -29,6 +30,9 @@ test:
 
 bench: all
 	@/usr/bin/python3 bench/run.py --build $(BUILD) $(if $(QUICK),--quick) $(BENCH_ARGS)
+
+soak: all
+	@tools/soak $(BUILD)
 
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i

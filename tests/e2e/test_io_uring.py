@@ -331,7 +331,7 @@ def test_memory_of_transfers(start, tmp_path, files, distinct):
     each = (server.rss_kib() - before) * 1024 / count
     for peer in peers:
         peer.socket.close()
-    assert each <= (70_000 if distinct else 3_000), each
+    assert each <= (64_000 if distinct else 2_500), each
 
 
 # ---- Everything at once ----
