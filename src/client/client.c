@@ -124,6 +124,7 @@ static void retire(struct client *c, struct client_transfer *t)
         t->phase = CLIENT_LINGERING;
         c->lingering_count++;
         list_push_back(&c->lingering, &t->link);
+        xfer_kick(&t->x, c->now); /* its timer may have fired between the end and now */
         return;
     }
     client_transfer_free(t);
