@@ -208,7 +208,7 @@ const struct client_option client_options[] = {
     {'n', "no-clobber", NULL, CLIENT_GET, COMPLETE_NOTHING, take_flag, FIELD(no_clobber), 0, 0,
      "Never replace a file that exists."},
     {'j', "jobs", "N", CLIENT_TRANSFERS, COMPLETE_NOTHING, take_number, FIELD(jobs), 1, 256,
-     "Transfer up to N files at the same time. Default: 4."},
+     "Transfer up to N files at the same time. Default: 8."},
     {'l', "list", "FILE", CLIENT_TRANSFERS, COMPLETE_FILES, take_text, FIELD(list), 0, 0,
      "Read names from FILE, one a line; - is standard input. For get they are remote names, put "
      "behind what follows the colon of the only HOST:[DIR/] operand; for put, local files."},
@@ -268,7 +268,7 @@ const unsigned client_option_count = ARRAY_LEN(client_options);
 void client_options_init(struct client_options *o)
 {
     *o = (struct client_options){
-        .jobs = 4,
+        .jobs = 8,
         .max_size = CLIENT_SIZE_ANY,
         .mode = TFTP_OCTET,
         .retries = 5,

@@ -40,7 +40,7 @@ static void defaults(void **state)
     assert_int_equal(PARSE(W("get"), W("h:f")), 0);
     assert_int_equal(o.command, CLIENT_GET);
     assert_int_equal(first, 2);
-    assert_int_equal(o.jobs, 4);
+    assert_int_equal(o.jobs, 8);
     assert_int_equal(o.retries, 5);
     assert_true(o.max_size == CLIENT_SIZE_ANY);
     assert_int_equal(o.blksize, 0);
