@@ -71,7 +71,10 @@ def end_load(process, timeout=120):
 
 
 def load(server, names, local, *arguments, timeout=120):
-    return end_load(begin_load(server, names, local, *arguments), timeout)
+    result = end_load(begin_load(server, names, local, *arguments), timeout)
+    result["server_says"] = [event for event in server.events("transfer")
+                             if event["outcome"] != "ok" or event["resent"]]
+    return result
 
 
 def numbers(server):

@@ -42,6 +42,7 @@ def begin(start, root, files="io_uring", engine="mmsg", *more, **rest):
 
 def all_arrived(result, count):
     what = {key: result[key] for key in ("succeeded", "unfinished", "failures", "errors", "strays")}
+    what["server"] = result.get("server_says", [])[:5]
     assert result["succeeded"] == count, str(what)
     assert result["failures"]["all"] == 0 and result["unfinished"] == 0, str(what)
 
