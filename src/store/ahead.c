@@ -4,7 +4,8 @@
  * A reader that goes on in order has first one, then two ... chunks read ahead of what it asks
  * for, as many as its share of an eighth of the pool and config.read_ahead allow: with many
  * files at once it is one or none, so that the memory goes to those who wait now. What all
- * readers of a file have behind them is marked cold and reused first.
+ * readers of a file have behind them is marked cold and reused first, until that turns out to be
+ * a mistake: a file of which something had to be read a second time is kept, if it fits.
  */
 #include <assert.h>
 
@@ -42,6 +43,11 @@ static bool wanted_by_other(struct store_file *f, const struct store_reader *r, 
     return false;
 }
 
+static bool is_kept(const struct store *s, const struct store_file *f)
+{
+    return f->reread && file_chunk_count(s, f) <= s->pool.total - s->pool.total / 8;
+}
+
 static void drop(struct store *s, struct store_chunk *c)
 {
     c->behind = true;
@@ -67,6 +73,8 @@ void ahead_move(struct store *s, struct store_reader *r, uint64_t index)
         return; /* sends again: as before */
     /* A jump is no progress in order; a window may step over several chunks. */
     r->ahead = (uint8_t)(step <= 2U + s->config.read_ahead ? MIN(r->ahead + 1U, most) : 0);
+    if (is_kept(s, r->file))
+        return;
     for (uint64_t i = from; i < index && i < from + UINT8_MAX; i++) {
         struct store_chunk *c = cache_find(s, r->file, i);
         if (c != NULL && !wanted_by_other(r->file, r, i))
@@ -98,7 +106,7 @@ void ahead_left(struct store *s, struct store_file *f)
 {
     /* Small files are what a cache is for; the tail of a large one is of no use to a reader
      * that will start at its head. */
-    if (file_chunk_count(s, f) <= 1)
+    if (file_chunk_count(s, f) <= 1 || is_kept(s, f))
         return;
     struct list *pos;
     list_for_each (pos, &f->chunks)

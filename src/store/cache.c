@@ -271,6 +271,8 @@ void cache_load(struct store *s, struct store_file *f, uint64_t index)
     map_insert(&s->chunks, &c->node, chunk_hash(f, index));
     list_push_back(&f->chunks, &c->in_file);
     f->ops++;
+    f->reread |= index < f->load_end;
+    f->load_end = MAX(f->load_end, index + 1);
     read_more(s, c);
 }
 

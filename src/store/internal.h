@@ -39,6 +39,8 @@ struct store_file {
     struct list known_as; /* the watch's entries */
     unsigned cold_left;   /* reads yet to come that are not asked for as hot ones ... */
     unsigned cold_run;    /* ... of so many since the last that turned out to be cold */
+    uint64_t load_end;    /* chunks before this have been read, */
+    bool reread;          /* and one of them more than once */
     unsigned ops;         /* reads in flight: the descriptor stays open for them */
     struct store_op close;
 };

@@ -222,6 +222,37 @@ static void drop_behind(void **state)
     }
 }
 
+/* What is read again and again stays, if an eighth of the cache is left to others. */
+static void kept_when_read_again(void **state)
+{
+    (void)state;
+    enum { POOL = 64 };
+
+    for (unsigned chunks = POOL / 8 * 7; chunks <= POOL / 8 * 7 + 1; chunks++) {
+        bool fits = chunks == POOL / 8 * 7;
+        uint64_t before = 0;
+        start(POOL);
+        file_mem_put_pattern(rig.io, "f", chunks * CHUNK, pattern);
+        for (unsigned i = 0; i < 4; i++) {
+            struct client c = {.automatic = true, .len = CHUNK};
+            client_open(&rig, &c, "f");
+            rig_settle(&rig);
+            assert_whole(&c, chunks * CHUNK);
+            store_close(rig.s, &c.r);
+            rig_settle(&rig);
+            uint64_t read = store_stats(rig.s)->bytes_read - before;
+            before += read;
+            if (i == 0)
+                assert_true(store_stats(rig.s)->chunks_used <= 8);
+            if (i > 1 && fits)
+                assert_int_equal(read, 0);
+            else
+                assert_true(read > (chunks - 9) * CHUNK);
+        }
+        rig_fini(&rig);
+    }
+}
+
 /* Blocks larger than chunks, more readers than buffers: everybody gets to the end. */
 static void large_blocks_in_a_small_pool(void **state)
 {
@@ -390,6 +421,7 @@ int main(void)
         cmocka_unit_test(nobody_jumps_the_queue),
         cmocka_unit_test(queue_shares_one_read),
         cmocka_unit_test(drop_behind),
+        cmocka_unit_test(kept_when_read_again),
         cmocka_unit_test(large_blocks_in_a_small_pool),
         cmocka_unit_test(many_files_stay_small),
         cmocka_unit_test(idle_files_make_room),
