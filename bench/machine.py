@@ -3,6 +3,7 @@
 import os
 import pathlib
 import platform
+import re
 import subprocess
 
 
@@ -37,8 +38,10 @@ def _commit(top):
 
 
 def label():
-    """A neutral name for this kind of machine."""
-    return f"{platform.machine()}-{os.cpu_count()}cpu"
+    """A neutral name for this kind of machine: 2cpu-amd-epyc."""
+    words = re.sub(r"\(R\)|\(TM\)|@.*", "", _cpu_model()).lower()
+    words = re.findall(r"[a-z0-9]+", words)[:2]
+    return "-".join([f"{os.cpu_count()}cpu", *(words or [platform.machine()])])
 
 
 def facts(top):

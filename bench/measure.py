@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import time
 
@@ -11,12 +12,19 @@ import servers
 
 RANGE = "127.1.0.1-127.1.4.0"  # 1024 client addresses
 SIZES = {"f6": 6, "f64k": 64 << 10, "f1m": 1 << 20, "f10m": 10 << 20, "f100m": 100 << 20}
+STRIKES = 2  # a server that fails this often is left out of the rest of its section
+ENOUGH = (2, 15)  # runs and seconds: a slow server that has had both is measured no more
 
 
 def write_file(path, size):
     with open(path, "wb") as f:
         for at in range(0, size, 1 << 20):
             f.write(os.urandom(min(1 << 20, size - at)))
+
+
+def without_folders(text):
+    """Of a path only the last part: a record tells nothing of where it was made."""
+    return re.sub(r"(?<![\w.])(/[^\s/:'\"]+)+/", "", text)
 
 
 class Bench:
@@ -29,16 +37,36 @@ class Bench:
         self.root = work / "files"
         self.quick = quick
         self.realtime = realtime
-        self.limit = 4 if quick else 40  # seconds for one measurement
+        self.limit = 3 if quick else 6  # seconds for one measurement, and as much to end in
         self.deadline = None  # of the section, by the monotonic clock
         self.section = ""
         allowed = sorted(os.sched_getaffinity(0))
         self.server_cpu = allowed[0]
         self.load_cpu = allowed[-1]
-        self.skipped = {}  # server or section: why
+        self.skipped = {}  # what was left out: why
+        self.absent = set()  # servers that are not here at all
+        self.strikes = {}
+        self.spent = {}  # (section, cell, server): runs and seconds
         self.root.mkdir()
         for name, size in SIZES.items():
             write_file(self.root / name, size)
+
+    def begin(self, section, seconds):
+        self.section = section
+        self.deadline = time.monotonic() + seconds
+        self.strikes = {}
+
+    def out_of_time(self):
+        if self.deadline is None or time.monotonic() < self.deadline:
+            return False
+        self.skip(f"the last rounds of {self.section}", "the section has had its time")
+        return True
+
+    def skip(self, what, why):
+        """Left out, with the reason; the first one counts."""
+        if what not in self.skipped:
+            self.skipped[what] = without_folders(str(why))
+            print(f"skipped {what}: {self.skipped[what]}", flush=True)
 
     def load(self, server, arguments, limit=None):
         """The generator's JSON, with what the server's processor did for nobody in particular."""
@@ -54,7 +82,7 @@ class Bench:
                    str(server.pid), *server.group_options, "--grace", str(limit), "--patience",
                    "30", *map(str, arguments)]
         got = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                             timeout=3 * limit + 60, check=False,
+                             timeout=2 * limit + 20, check=False,
                              preexec_fn=prepare)
         if got.returncode not in (0, 75):
             raise servers.Unavailable(f"the load generator stopped: {got.stderr.strip()}")
@@ -62,35 +90,57 @@ class Bench:
         result["server"]["softirq_thread_s"] = machine.softirq_thread_s(self.server_cpu) - before
         return result
 
+    def start(self, name, root=None, options=None):
+        return servers.Server(name, self.build, root or self.root, self.server_cpu, options,
+                              self.realtime)
+
     def measure(self, name, arguments, root=None, options=None, warm=None, limit=None):
         """One server from a fresh start. `warm`: a file it is asked for before. With the server's
         own words on its reads and turns, if it has any."""
-        root = root or self.root
         limit = limit or self.limit
-        with servers.Server(name, self.build, root, self.server_cpu, options,
-                            self.realtime) as server:
+        with self.start(name, root, options) as server:
             if warm:
                 self.load(server, ["-c", 1, "-n", 1, "-b", 65464, "--no-verify", warm])
-            before = server.memory_high()
+            before, disk = server.memory_high(), server.disk_bytes()
             result = self.load(server, ["-d", limit, *arguments], limit)
             after = server.memory_high()
             if before and after:
                 result["server"]["memory_high_before"] = before
                 result["server"]["memory_high"] = after
+            if disk is not None:
+                result["server"]["disk_bytes"] = server.disk_bytes() - disk
             result["server"].update(server.words())
         return result
 
-    def try_measure(self, name, *arguments, **rest):
-        """As measure(); None, and a word about it, when this server cannot or the section has
-        had its time."""
-        if name in self.skipped:
+    def left_out(self, name, cell):
+        runs, seconds = self.spent.get((self.section, cell, name), (0, 0))
+        return (name in self.absent or self.strikes.get(name, 0) >= STRIKES
+                or (runs >= ENOUGH[0] and seconds >= ENOUGH[1]) or self.out_of_time())
+
+    def attempt(self, name, what, cell=None):
+        """what(), or None and a word about it: when this server cannot do it, or has failed too
+        often in this section, or the section has had its time. Never an exception: whatever
+        happens to one measurement, the others are made."""
+        if self.left_out(name, cell):
             return None
-        if self.deadline and time.monotonic() > self.deadline:
-            self.skipped[f"rest of {self.section}"] = "the time of a quick run is up"
-            return None
+        began = time.monotonic()
         try:
-            return self.measure(name, *arguments, **rest)
-        except servers.Unavailable as error:
-            self.skipped[name] = str(error)
-            print(f"skipped {name}: {error}", flush=True)
-            return None
+            return what()
+        except servers.Absent as error:
+            self.absent.add(name)
+            self.skip(name, error)
+        except (servers.Unavailable, OSError, subprocess.SubprocessError, ValueError, LookupError,
+                TypeError) as error:
+            self.strikes[name] = self.strikes.get(name, 0) + 1
+            text = ("it did not end in time" if isinstance(error, subprocess.TimeoutExpired)
+                    else str(error) or type(error).__name__)
+            self.skip(f"{name} in {self.section}"
+                      + (", one time" if self.strikes[name] < STRIKES else ", the rest"), text)
+        finally:
+            runs, seconds = self.spent.get((self.section, cell, name), (0, 0))
+            self.spent[self.section, cell, name] = runs + 1, seconds + time.monotonic() - began
+        return None
+
+    def try_measure(self, name, *arguments, cell=None, **rest):
+        """As measure(), but as attempt(). `cell`: what of the section this is a run of."""
+        return self.attempt(name, lambda: self.measure(name, *arguments, **rest), cell)

@@ -74,7 +74,13 @@ class Plot:
         path.write_text("\n".join([*self.parts, "</svg>"]) + "\n", encoding="utf-8")
 
 
-def bars(path, title, unit, groups, names, clip=None):
+def log_ends(values):
+    """Whole powers of ten around the values."""
+    bottom = 10.0 ** math.floor(math.log10(min(values)))
+    return bottom, 10.0 ** max(math.ceil(math.log10(max(values))), math.log10(bottom) + 1)
+
+
+def bars(path, title, unit, groups, names, clip=None, log=False):
     """groups: {label: {name: value}}; bars higher than `clip` are cut and labelled."""
     groups = {label: g for label, g in groups.items() if any(g.values())}
     names = [n for n in names if any(g.get(n) for g in groups.values())]
@@ -82,8 +88,9 @@ def bars(path, title, unit, groups, names, clip=None):
     values = [v for g in groups.values() for v in g.values() if v]
     if not values:
         return False
-    top = min(max(values), clip) if clip else max(values)
-    place = plot.y_axis(top)
+    bottom, top = log_ends(values) if log else (0, max(values))
+    top = min(top, clip) if clip else top
+    place = plot.y_axis(top, log, bottom)
     slot = (WIDTH - LEFT - RIGHT) / len(groups)
     width = slot * 0.8 / len(names)
     for i, (label, by_name) in enumerate(groups.items()):
@@ -111,8 +118,7 @@ def lines(path, title, unit, series, x_label):
     if not values:
         return False
     plot = Plot(title, unit, names)
-    bottom = 10.0 ** math.floor(math.log10(min(values)))
-    top = 10.0 ** max(math.ceil(math.log10(max(values))), math.log10(bottom) + 1)
+    bottom, top = log_ends(values)
     place = plot.y_axis(top, True, bottom)
     xs = sorted({x for points in series.values() for x, _ in points})
     low, high = math.log10(xs[0]), math.log10(xs[-1])

@@ -1,231 +1,39 @@
-"""From a record to tables, plots and docs/benchmarks.md."""
+"""docs/benchmarks.md and its plots, from a record."""
 
-import statistics
+import json
 
+import compare
+import gate
 import plot
-import sections
+import tables
 
-FLOOR = "floor"
+INTRO = """# Benchmarks
 
+Written by `make bench`, about half an hour; the numbers are in `{folder}/result.json`.
+`make bench QUICK=1` does a short version in under 5 minutes and leaves this page alone.
+"""
 
-def median(values):
-    values = [v for v in values if v is not None]
-    return statistics.median(values) if values else None
+METHOD = """## How it is measured
 
+The server runs on one processor and the load, [`ringtftp-bench`](../man/ringtftp-bench.1), on
+another, over loopback. Each client has an address of its own, and every byte is compared. Every
+measurement starts the server anew and warms it with one download; in each round all servers take
+turns, and tables show medians over the rounds, with the least and the most beside them. A slow
+server is measured less often (column "runs") and for some seconds only: "cut off" is what was
+still running then and is no failure.
 
-def fmt(x, digits=3):
-    if x is None:
-        return "–"
-    if abs(x) >= 10000:
-        return f"{x:,.0f}"
-    return f"{x:.{digits}g}" if abs(x) < 1000 else f"{x:.0f}"
+- **Server CPU** is all processor time of the server's control group: its children and the kernel's
+  work for it included, but not what the kernel does for its packets on the generator's processor.
+- **The floor** is `bench/floor.c`: a bare loop that serves files from memory and does nothing else
+  that a server must do - no checks, no retransmission, no log. It is what the same kernel and the
+  same sockets cost without a server.
+- **Processor columns** say how busy each of the two was. Where the generator's is near 100 % the
+  throughput is the generator's, not the server's; the cost of a packet is still the server's own.
 
-
-def lost(runs):
-    return sum(r["failures"]["all"] + r["unfinished"] for r in runs)
-
-
-def failed(runs):
-    return sum(r["failures"]["all"] for r in runs)
-
-
-def started(runs):
-    return sum(r["started"] for r in runs)
-
-
-def lost_text(runs):
-    """What failed, and what was not done when the time of the measurement was up."""
-    text = f"{failed(runs):,} of {started(runs):,}" if failed(runs) else "none"
-    cut = lost(runs) - failed(runs)
-    return f"{text}, {cut:,} cut off" if cut else text
-
-
-def table(head, rows):
-    """Markdown."""
-    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
-    lines += ["| " + " | ".join(str(c) for c in row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def ratio(value, floor, name=""):
-    if value is None or not floor:
-        return "–"
-    return f"{value / floor:.2f}"
-
-
-def case_tables(record):
-    """[(title, table)] and the plots' data."""
-    raw = record["sections"].get("cases", {})
-    out, cpu, rate = [], {}, {}
-    for case, by_server in raw.items():
-        title, name = sections.CASES[case][:2]
-        values = {s: median(sections.figure(r, name) for r in runs)
-                  for s, runs in by_server.items() if runs}
-        floor = values.get(FLOOR)
-        rows = []
-        for server, runs in by_server.items():
-            if not runs:
-                continue
-            spread = [v for v in (sections.figure(r, name) for r in runs) if v is not None]
-            rows.append([
-                server, fmt(values[server]),
-                f"{fmt(min(spread))}–{fmt(max(spread))}" if spread else "–",
-                ratio(values[server], floor),
-                fmt(median(r["bytes_per_s"] / 1e6 for r in runs)),
-                fmt(median(r["transfers_per_s"] for r in runs)),
-                lost_text(runs),
-                f"{median(sections.share(r, 'server') for r in runs):.0f} / "
-                f"{median(sections.share(r, 'generator') for r in runs):.0f}"])
-        out.append((f"{case}: {title}", table(
-            ["Server", f"{sections.FIGURES[name]} (median)", "min–max", "× floor", "MB/s",
-             "transfers/s", "failed", "% of a CPU: server / load"], rows)))
-        cost = {s: (floor / v if name == "transfers_per_cpu_s" else v / floor)
-                for s, v in values.items() if v and floor}
-        cpu[case] = cost
-        rate[case] = {s: median(r["bytes_per_s"] / 1e6 for r in runs)
-                      for s, runs in by_server.items() if runs}
-    return out, cpu, rate
-
-
-def latency_table(record):
-    data = record["sections"].get("latency")
-    if not data:
-        return None, {}
-    rows, bars = [], {q: {} for q in ("p50", "p90", "p99", "p999", "max")}
-    for server, runs in data["runs"].items():
-        if not runs:
-            continue
-        times = {q: median(r["transfer_s"][q] for r in runs if r["succeeded"]) for q in bars}
-        first = median(r["first_byte_s"]["p99"] for r in runs if r["succeeded"])
-        for q, value in times.items():
-            if value is not None:
-                bars[q][server] = value * 1e3
-        rows.append([server, *(fmt(t * 1e3 if t is not None else None) for t in times.values()),
-                     fmt(first * 1e3 if first is not None else None), lost_text(runs)])
-    return table(["Server", "p50 ms", "p90", "p99", "p999", "max", "first byte p99", "failed"],
-                 rows), bars
-
-
-def concurrency_tables(record):
-    raw = record["sections"].get("concurrency", {})
-    cost, memory, tail, rows = {}, {}, {}, []
-    for clients, by_server in raw.items():
-        floor = median(sections.figure(r, "us_per_packet") for r in by_server.get(FLOOR, []))
-        for server, runs in by_server.items():
-            good = [r for r in runs if r["succeeded"]]
-            if not good:
-                continue
-            us = median(r["server"]["us_per_packet"] for r in good)
-            kept = median(sections.grown(r) / 1e6 for r in good)
-            p50 = median(r["transfer_s"]["p50"] * 1e3 for r in good)
-            p99 = median(r["transfer_s"]["p99"] * 1e3 for r in good)
-            cost.setdefault(server, []).append((int(clients), us))
-            memory.setdefault(server, []).append((int(clients), max(kept, 0.01)))
-            tail.setdefault(server, []).append((int(clients), p99))
-            rows.append([f"{int(clients):,}", server, fmt(us), ratio(us, floor),
-                         fmt(median(r["bytes_per_s"] / 1e6 for r in good)), fmt(p50), fmt(p99),
-                         fmt(kept), lost_text(runs)])
-    text = table(["Clients", "Server", "µs/packet", "× floor", "MB/s", "p50 ms", "p99 ms",
-                  "memory grown, MB", "failed"], rows) if rows else None
-    return text, cost, memory, tail
-
-
-def engine(result, name):
-    return result["server"].get("engines", {}).get(name)
-
-
-def read_latency(result):
-    """(p50, p99, p999) in µs of the back end that did the reads."""
-    own = "io_uring" if engine(result, "reads_io_uring") else "threads"
-    return tuple(engine(result, f"read_{own}_us_{q}") for q in ("p50", "p99", "p999"))
-
-
-def io_uring_table(record):
-    data = record["sections"].get("io_uring")
-    if not data:
-        return None
-    kinds = [(f"cold, {n} files", by) for n, by in data["cold"].items()]
-    kinds += [(f"warm, {n} files", by) for n, by in data["warm"].items()]
-    kinds += [("slow disk (20 ms a read), 200 files", data["slow"])] if data["slow"] else []
-    rows = []
-    for title, by_server in kinds:
-        for server, runs in by_server.items():
-            good = [r for r in runs if r["succeeded"]]
-            if not good:
-                continue
-            reads = [read_latency(r) for r in good]
-            rows.append([title, server, fmt(median(r["bytes_per_s"] / 1e6 for r in good)),
-                         fmt(median(r["server"]["s_per_gb"] for r in good)),
-                         *(fmt(median(r[i] for r in reads)) for i in range(3)),
-                         fmt(median(engine(r, "turn_us_max") for r in good)), lost_text(runs)])
-    text = table(["Case", "Server", "MB/s", "CPU s/GB", "read p50 µs", "p99", "p999",
-                  "longest turn µs", "failed"], rows)
-    for n, values in data["disk_mb_per_s"].items():
-        text += f"\nThe disk alone, 128 readers of 32 KB, {n} cold files: {fmt(median(values))} MB/s.\n"
-    return text
-
-
-def memory_table(record):
-    data = record["sections"].get("memory")
-    if not data:
-        return None
-    rows = []
-    for kind, by_clients in data.items():
-        for clients, by_server in by_clients.items():
-            for server, r in by_server.items():
-                rows.append([kind, f"{int(clients):,}", server, fmt(sections.grown(r) / 1e6),
-                             fmt(sections.grown(r) / int(clients)), lost_text([r])])
-    return table(["Files", "Transfers", "Server", "memory grown, MB", "bytes per transfer",
-                  "failed"], rows)
-
-
-def uploads_table(record):
-    raw = record["sections"].get("uploads")
-    if not raw:
-        return None
-    rows = [[server, fmt(median(r["server"]["s_per_gb"] for r in runs if r["succeeded"])),
-             fmt(median(r["server"]["us_per_packet"] for r in runs if r["succeeded"])),
-             fmt(median(r["bytes_per_s"] / 1e6 for r in runs)), lost_text(runs)]
-            for server, runs in raw.items() if runs]
-    return table(["Server", "CPU s/GB", "µs/packet", "MB/s", "failed"], rows)
-
-
-def gate(record):
-    """The targets of io_uring against the thread pool, as far as they were measured."""
-    data = record["sections"].get("io_uring") or {"cold": {}}
-    rows = []
-
-    def pick(by_server, name, value):
-        runs = [r for r in by_server.get(f"ringtftpd {name}", []) if r["succeeded"]]
-        return median(value(r) for r in runs)
-
-    for count, by_server in data["cold"].items():
-        for net in ("mmsg", "io_uring"):
-            threads, ring = f"{net}+threads", f"{net}+io_uring"
-            mb = [pick(by_server, n, lambda r: r["bytes_per_s"]) for n in (threads, ring)]
-            cpu = [pick(by_server, n, lambda r: r["server"]["s_per_gb"]) for n in (threads, ring)]
-            if None in mb or None in cpu:
-                continue
-            rows.append([f"cold, {count} files, network {net}: throughput ≥ 2 × the pool",
-                         f"{mb[1] / mb[0]:.2f} ×", "yes" if mb[1] >= 2 * mb[0] else "no"])
-            rows.append([f"cold, {count} files, network {net}: ≥ 30 % less CPU per GB",
-                         f"{100 * abs(1 - cpu[1] / cpu[0]):.0f} % "
-                         f"{'less' if cpu[1] < cpu[0] else 'more'}",
-                         "yes" if cpu[1] <= 0.7 * cpu[0] else "no"])
-    own = (record["sections"].get("memory") or {}).get("own files", {}).get("1000", {})
-    for server, r in own.items():
-        if server.endswith("+io_uring"):
-            each = sections.grown(r) / 1000
-            rows.append([f"{server}: ≤ 64 KB a transfer, each with its own file",
-                         f"{each / 1024:.1f} KB", "yes" if each <= 65536 else "no"])
-    for clients, by_server in record["sections"].get("concurrency", {}).items():
-        if int(clients) < 1000:
-            continue
-        for server, runs in by_server.items():
-            if server.endswith("+io_uring") and runs:
-                rows.append([f"{server}: {int(clients):,} at once, none fails",
-                             f"{lost_text(runs)} failed", "no" if lost(runs) else "yes"])
-    return table(["Target", "Measured", "Holds"], rows) if rows else None
+Loopback has no loss, no interrupts and an MTU of {mtu} bytes: a network card adds its own cost to
+every server alike. Figures of a shared machine differ from hour to hour; ratios of one run are
+what can be compared.
+"""
 
 
 def facts(record):
@@ -235,94 +43,165 @@ def facts(record):
             ["Kernel", f"Linux {m['kernel']}, loopback MTU {m['loopback_mtu']}, "
              f"io_uring_disabled {m['io_uring_disabled']}"],
             ["Built from", m["commit"]], ["Date", record["date"]],
-            ["Rounds", f"{record['rounds']}{', quick' if record['quick'] else ''}"]]
+            ["Rounds", f"at most {record['rounds']}{', quick' if record['quick'] else ''}"],
+            ["Took", f"{record['seconds'] / 60:.0f} minutes"]]
     rows += [[name, f"Debian {version}"] for name, version in record["versions"].items()]
-    return table(["", ""], rows)
+    return "| | |\n| --- | --- |\n" + "".join(f"| {a} | {b} |\n" for a, b in rows)
 
 
-INTRO = """# Benchmarks
+class Document:
+    def __init__(self, folder):
+        self.folder = folder
+        self.pictures = folder / "benchmarks"
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        self.parts = []
 
-Written by `make bench`; the numbers behind it are in `{folder}/result.json`. `make bench QUICK=1`
-does a short version in under 5 minutes.
-
-The server runs on one processor, the load (`ringtftp-bench`) on another, over loopback. Each
-client has an address of its own. The load generator compares every byte. "Server CPU" is all
-the processor time of the server's control group, the kernel's work for it included. The floor
-is `bench/floor.c`, a bare loop that serves files from memory and does nothing else that a
-server must do. All servers take turns in each round, each started anew and warmed with one
-download; tables show medians. Figures of shared machines differ from hour to hour: look at the
-ratios.
-"""
-
-
-def write_document(record, top, folder):
-    """docs/benchmarks.md and its plots."""
-    pictures = top / "docs" / "benchmarks"
-    pictures.mkdir(parents=True, exist_ok=True)
-    parts = [INTRO.format(folder=folder.resolve().relative_to(top)), facts(record)]
-
-    def picture(name, done, alt):
-        if done:
-            parts.append(f"![{alt}](benchmarks/{name})\n")
-
-    tables, cpu, rate = case_tables(record)
-    names = list(dict.fromkeys(n for g in cpu.values() for n in g))
-    if tables:
-        parts.append("## Throughput and CPU\n")
-        picture("cpu.svg", plot.bars(pictures / "cpu.svg", "Server CPU for the same work",
-                                     "floor = 1; less is better; cut at 8", cpu, names, clip=8),
-                "server CPU by case")
-        picture("throughput.svg", plot.bars(pictures / "throughput.svg", "Throughput", "MB/s",
-                                            {c: v for c, v in rate.items() if c != "S"}, names),
-                "throughput by case")
-        parts += [f"### {title}\n\n{text}" for title, text in tables]
-    text, bars = latency_table(record)
-    if text:
-        rate_of = record["sections"]["latency"]["rate"]
-        parts.append(f"## Latency\n\nOpen loop: {rate_of} transfers of 64 KB begin each second "
-                     "(blksize 1428, lock-step), whether or not the server keeps up; the time "
-                     "counts from when a transfer should have begun.\n")
-        picture("latency.svg", plot.bars(pictures / "latency.svg", "Whole transfer, open loop",
-                                         "ms; cut at 100", bars, names or list(bars["p50"]),
-                                         clip=100), "latency percentiles")
-        parts.append(text)
-    text, cost, memory, tail = concurrency_tables(record)
-    if text:
-        parts.append("## Concurrency\n\n64 KB files, blksize 1428, lock-step, N clients at once.\n")
-        picture("concurrency-cpu.svg", plot.lines(
-            pictures / "concurrency-cpu.svg", "Cost of a packet as clients become more",
-            "µs of server CPU per packet", cost, "clients"), "cost over concurrency")
-        picture("concurrency-memory.svg", plot.lines(
-            pictures / "concurrency-memory.svg", "Memory as clients become more",
-            "MB more than idle", memory, "clients"), "memory over concurrency")
-        picture("concurrency-latency.svg", plot.lines(
-            pictures / "concurrency-latency.svg", "Whole transfer, p99", "ms", tail, "clients"),
-            "latency over concurrency")
-        parts.append(text)
-    for title, text in (
-            ("Memory per transfer", memory_table(record)),
-            ("Thread pool and io_uring\n\nEvery client fetches a file of its own, blksize 65464. "
-             "Cold: the files were taken out of the page cache. Read latency is from submission "
-             "to completion, by the server's own count.", io_uring_table(record)),
-            ("Uploads\n\n100 clients, 1 MB files, blksize 1428, windowsize 16 where the server "
-             "knows it; nobody syncs to disk.", uploads_table(record)),
-            ("Is io_uring worth being the default?", gate(record))):
+    def add(self, text):
         if text:
-            parts.append(f"## {title}\n\n{text}")
+            self.parts.append(text)
+
+    def picture(self, draw, name, alt, *arguments, **rest):
+        if draw(self.pictures / name, *arguments, **rest):
+            self.parts.append(f"![{alt}](benchmarks/{name})\n")
+
+    def save(self):
+        (self.folder / "benchmarks.md").write_text("\n".join(self.parts), encoding="utf-8")
+
+
+def add_cases(doc, record):
+    found, cpu, rate = tables.case_tables(record)
+    if not found:
+        return
+    names = list(dict.fromkeys(n for g in cpu.values() for n in g))
+    doc.add("## At a glance\n\nServer CPU for the same work, as a ratio to the floor of the same "
+            "run; for S transfers per second of server CPU, where more is better. The cases are "
+            "those of the next section.\n\n" + tables.glance(record))
+    doc.picture(plot.bars, "cpu.svg", "server CPU by case", "Server CPU for the same work",
+                "floor = 1; less is better; cut at 8", cpu, names, clip=8)
+    doc.add("## Throughput and CPU\n")
+    doc.picture(plot.bars, "throughput.svg", "throughput by case", "Throughput",
+                "MB/s; more is better", {c: v for c, v in rate.items() if c != "S"}, names,
+                log=True)
+    for title, text in found:
+        doc.add(f"### {title}\n\n{text}")
+    doc.add("## Is the generator the bottleneck?\n\nThe floor, driven by the generator from the "
+            "other processor. The generator compares every byte, so it costs about as much as the "
+            f"floor itself.\n\n{tables.generator_table(record)}")
+
+
+def add_latency(doc, record):
+    text, bars = tables.latency_table(record)
+    if not text:
+        return
+    rate = record["sections"]["latency"]["rate"]
+    doc.add(f"## Latency\n\nOpen loop: {rate} transfers of 64 KB begin each second (blksize 1428, "
+            "lock-step: 46 round trips), at random times, whether or not the server keeps up; the "
+            "time counts from when a transfer should have begun.\n")
+    doc.picture(plot.bars, "latency.svg", "latency percentiles", "Whole transfer, open loop",
+                "ms, logarithmic; less is better", bars, list(bars["p50"]), log=True)
+    doc.add(text)
+
+
+def add_concurrency(doc, record):
+    text, cost, memory, tail = tables.concurrency_tables(record)
+    if not text:
+        return
+    doc.add("## Concurrency\n\n64 KB files, blksize 1428, lock-step, N clients at once, 2,000 "
+            "transfers or one for each client.\n")
+    doc.picture(plot.lines, "concurrency-cpu.svg", "cost over concurrency",
+                "Cost of a packet as clients become more", "µs of server CPU per packet", cost,
+                "clients")
+    doc.picture(plot.lines, "concurrency-memory.svg", "memory over concurrency",
+                "Memory as clients become more", "MB more than before", memory, "clients")
+    doc.picture(plot.lines, "concurrency-latency.svg", "latency over concurrency",
+                "Whole transfer, p99", "ms", tail, "clients")
+    doc.add(text)
+
+
+def add_memory(doc, record):
+    text = tables.memory_table(record)
+    if text:
+        doc.add("## Memory\n\nWhat the server grows by over its idle size, shared by the transfers. "
+                "One file of 64 KB for all, blksize 512; or 256 KB for each, blksize 65464, where "
+                f"it includes the read cache (128 MiB at most).\n\n{text}")
+    text = tables.leak_table(record)
+    if text:
+        doc.add("### What stays\n\nOne server, the same load again and again: downloads of two "
+                "sizes, and requests of a file that is not there. Before: after the second load.\n\n"
+                + text)
+
+
+def add_io_uring(doc, record):
+    found, plots = tables.io_uring_tables(record)
+    if found:
+        doc.add("## Thread pool and io_uring\n\nN clients at once, each with a file of its own: 200 "
+                "of 4 MB, 1,000 of 1 MB, 5,000 of 256 KB, 10,000 of 128 KB (slow disks: 200 of 1 MB, "
+                "1,000 of 256 KB); blksize 65464. The thread pool has its default of 4 threads. Cold: "
+                "the files were taken out of the page cache; the slow disk is a FUSE file system "
+                "that adds a time to every read and serves any number at once. Read latency is "
+                "from submission to completion, by the server's own count; \"longest turn\" is how "
+                "long its loop was away at most.\n")
+    for kind, name in (("cold", "io_uring-cold.svg"), ("slow 20 ms", "io_uring-slow.svg")):
+        data = {n: [(f"{count:,}", mb) for count, mb in points]
+                for n, points in plots.get(kind, {}).items()}
+        groups = {}
+        for server, points in data.items():
+            for label, mb in points:
+                groups.setdefault(label, {})[server] = mb
+        if groups:
+            doc.picture(plot.bars, name, f"throughput, {tables.disk_title(kind)}",
+                        f"Own files: {tables.disk_title(kind)}",
+                        "MB/s; more is better; by the number of transfers at once", groups,
+                        list(data))
+    for title, text in found:
+        doc.add(f"### {title}\n\n{text}")
+
+
+def add_comparison(doc, record, folder):
+    """With the newest other record of the same kind of machine, if there is one."""
+    others = sorted(p for p in folder.resolve().parent.glob(f"*-{record['label']}*")
+                    if p != folder.resolve() and (p / "result.json").exists())
+    if record["quick"] or not others:
+        return
+    text, _ = compare.table(json.loads((others[-1] / "result.json").read_text(encoding="utf-8")),
+                            record)
+    doc.add(f"## Do two runs agree?\n\nRatios of `{others[-1].name}` (first) and of this run "
+            f"(second), by `bench/run.py --compare`.\n\n{text}\n")
+
+
+def write_document(record, where, folder):
+    """`where`: the folder of benchmarks.md; `folder`: that of the record."""
+    doc = Document(where)
+    place = "/".join(folder.resolve().parts[-3:])
+    doc.add(INTRO.format(folder=place))
+    doc.add(facts(record))
+    doc.add(METHOD.format(mtu=record["machine"]["loopback_mtu"]))
+    add_cases(doc, record)
+    text = gate.text(record)
+    if text:
+        doc.add(f"## Is io_uring to be the default?\n\n{text}")
+    add_latency(doc, record)
+    add_concurrency(doc, record)
+    add_memory(doc, record)
+    add_io_uring(doc, record)
+    text = tables.uploads_table(record)
+    if text:
+        doc.add("## Uploads\n\n100 clients, 1 MB files, blksize 1428, windowsize 16 where the server "
+                f"knows it; nobody syncs to disk.\n\n{text}")
+    add_comparison(doc, record, folder)
     if record["skipped"]:
-        parts.append("## Skipped\n\n" + "".join(f"- {n}: {r}\n"
-                                                for n, r in record["skipped"].items()))
-    (top / "docs" / "benchmarks.md").write_text("\n".join(parts), encoding="utf-8")
+        doc.add("## Left out\n\n" + "".join(f"- {n}: {r}\n" for n, r in record["skipped"].items()))
+    doc.save()
 
 
 def text_tables(record):
     """For the terminal."""
-    tables, _, _ = case_tables(record)
-    parts = [f"{title}\n{text}" for title, text in tables]
-    for title, text in (("latency", latency_table(record)[0]),
-                        ("concurrency", concurrency_tables(record)[0]),
-                        ("memory", memory_table(record)), ("io_uring", io_uring_table(record)),
-                        ("uploads", uploads_table(record)), ("gate", gate(record))):
-        if text:
-            parts.append(f"{title}\n{text}")
+    parts = [f"{title}\n{text}" for title, text in
+             [("ratios to the floor", tables.glance(record)), *tables.case_tables(record)[0],
+              ("generator", tables.generator_table(record)),
+              ("latency", tables.latency_table(record)[0]),
+              ("concurrency", tables.concurrency_tables(record)[0]),
+              ("memory", tables.memory_table(record)), ("what stays", tables.leak_table(record)),
+              *tables.io_uring_tables(record)[0], ("uploads", tables.uploads_table(record)),
+              ("is io_uring to be the default?", gate.text(record))] if text]
     return "\n".join(parts)

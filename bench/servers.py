@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -25,7 +26,11 @@ COMBINATIONS = {
 
 
 class Unavailable(Exception):
-    """This server cannot be run here; the text says why."""
+    """A measurement that cannot be made; the text says why."""
+
+
+class Absent(Unavailable):
+    """This server cannot be had here at all."""
 
 
 def free_port():
@@ -38,22 +43,23 @@ def peer_program(name, build):
     """The program from its Debian package: unpacked below BUILD/peers (two of them cannot be
     installed together, and one brings a program of the other's name), or as installed."""
     folder = build / "peers" / name
-    for place in (folder / "usr/sbin" / name, pathlib.Path("/usr/sbin") / name):
-        if place.exists():
-            return place
-    folder.mkdir(parents=True, exist_ok=True)
-    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        raise Unavailable(f"{name} is not installed and this is not Debian")
-    for package in PEERS[name]:
+    place = folder / "usr/sbin" / name
+    absent = [p for p in PEERS[name] if not list(folder.glob(f"{p}_*.deb"))]
+    installed = pathlib.Path("/usr/sbin") / name
+    if absent and not place.exists() and installed.exists():
+        return installed
+    if absent and (not shutil.which("apt-get") or not shutil.which("dpkg-deb")):
+        raise Absent(f"{name} is not installed and this is not Debian")
+    for package in absent:
+        folder.mkdir(parents=True, exist_ok=True)
         got = subprocess.run(["apt-get", "download", package], cwd=folder,
                              stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         found = sorted(folder.glob(f"{package}_*.deb"))
         if got.returncode != 0 or not found:
-            raise Unavailable(f"the package {package} cannot be downloaded")
+            raise Absent(f"the package {package} cannot be downloaded")
         subprocess.run(["dpkg-deb", "-x", str(found[-1]), str(folder)], check=True)
-    place = folder / "usr/sbin" / name
     if not place.exists():
-        raise Unavailable(f"the package {PEERS[name][0]} holds no {name}")
+        raise Absent(f"the package {PEERS[name][0]} holds no {name}")
     return place
 
 
@@ -72,6 +78,15 @@ def peer_version(name, build):
     got = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", PEERS[name][0]],
                          capture_output=True, text=True, check=False)
     return got.stdout or "unknown"
+
+
+def default_enabled(build):
+    """The default of performance.platform.io_uring.enabled, as the program says."""
+    got = subprocess.run([str(build / "src/cli/ringtftpd"), "--dump-config"],
+                         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    section = got.stdout.partition("[performance.platform.io_uring]")[2]
+    found = re.search(r"^#?\s*enabled = (\w+)", section, re.MULTILINE)
+    return found.group(1) if found else "unknown"
 
 
 def command_of(name, build, root, options):
@@ -96,7 +111,7 @@ def command_of(name, build, root, options):
         return command, host, port
     program = str(peer_program(name, build))
     if os.geteuid() != 0:
-        raise Unavailable(f"{name} wants to be started by root")
+        raise Absent(f"{name} wants to be started by root")
     if name == "in.tftpd":
         return [program, "-L", "-c", "-p", "-a", f"{host}:{port}", "-u", "root", "-s",
                 str(root)], host, port
@@ -182,6 +197,22 @@ class Server:
                 text = self.log.read().decode("utf-8", "replace").strip().splitlines()
                 raise Unavailable(f"{self.name} did not start: {text[-1] if text else 'no word'}")
             time.sleep(0.01)
+
+    def disk_bytes(self):
+        """What it has read from disk so far, past the page cache."""
+        try:
+            for line in pathlib.Path(f"/proc/{self.pid}/io").read_text().splitlines():
+                if line.startswith("read_bytes"):
+                    return int(line.split()[1])
+        except OSError:
+            pass
+        return None
+
+    def holds(self):
+        """(resident bytes, open descriptors) now."""
+        folder = pathlib.Path(f"/proc/{self.pid}")
+        pages = int((folder / "statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE"), len(list((folder / "fd").iterdir()))
 
     def memory_high(self):
         """The most memory it ever had resident, in bytes; None when it has children."""

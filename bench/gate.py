@@ -1,0 +1,192 @@
+"""Is io_uring to be the default? The targets set for it, what the record says of each, and what
+follows."""
+
+from tables import (cut_off, disk_title, failed, fmt, megabytes, median, started, table)
+import sections
+
+NETWORKS = ("mmsg", "io_uring")
+SLACK = 0.10  # what io_uring may be behind where it is not ahead
+
+
+def _pair(by_server, net, value):
+    """The figure with the thread pool and with io_uring."""
+    found = []
+    for files in ("threads", "io_uring"):
+        runs = [r for r in by_server.get(f"ringtftpd {net}+{files}", []) if r["succeeded"]]
+        found.append(median(value(r) for r in runs))
+    return found
+
+
+def ratios(record, kind, value):
+    """io_uring to the thread pool, for all numbers of transfers and both network engines."""
+    by_count = (record["sections"].get("io_uring") or {"runs": {}})["runs"].get(kind, {})
+    out = []
+    for by_server in by_count.values():
+        for net in NETWORKS:
+            pool, ring = _pair(by_server, net, value)
+            if pool and ring is not None:
+                out.append(ring / pool)
+    return out
+
+
+def speed(result):
+    return result["bytes_per_s"]
+
+
+def cost(result):
+    return result["server"]["s_per_gb"]
+
+
+def span(values, form):
+    low, high = form(min(values)), form(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def holds(good, of):
+    return "holds" if good == of else "does not hold" if good == 0 else \
+        f"does not hold ({good} of {of} do)"
+
+
+def less(x):
+    return f"{100 * (1 - x):+.0f} %"
+
+
+def _disk_rows(record, kinds):
+    for kind in kinds:
+        found = ratios(record, kind, speed)
+        if found:
+            yield [f"throughput ≥ 2 × the pool of 4 threads; {disk_title(kind)}",
+                   span(found, lambda x: f"{x:.2f} ×"),
+                   holds(sum(x >= 2 for x in found), len(found))]
+    for kind in kinds:
+        found = ratios(record, kind, cost)
+        if found:
+            yield [f"server CPU per GB ≥ 30 % less; {disk_title(kind)}",
+                   "less by " + span(found, less), holds(sum(x <= 0.7 for x in found), len(found))]
+
+
+def _many_rows(record):
+    """A thousand and more at once."""
+    found = {}
+    for clients, by_server in record["sections"].get("concurrency", {}).items():
+        for server, runs in by_server.items():
+            if int(clients) >= 1000 and runs and server.endswith("+io_uring"):
+                found.setdefault((int(clients), "one file"), []).extend(runs)
+    by_kind = (record["sections"].get("io_uring") or {"runs": {}})["runs"]
+    for clients, by_server in by_kind.get("cold", {}).items():
+        for server, runs in by_server.items():
+            if int(clients) >= 1000 and server.endswith("+io_uring"):
+                found.setdefault((int(clients), "own files, cold"), []).extend(runs)
+    for (clients, what), runs in sorted(found.items()):
+        lost = failed(runs) + cut_off(runs)
+        yield [f"{clients:,} transfers at once complete; {what}",
+               f"{started(runs) - lost:,} of {started(runs):,}",
+               "holds" if not lost else "does not hold"]
+
+
+def _memory_rows(record):
+    part = record["sections"].get("memory") or {}
+    for clients, by_server in part.get("own files", {}).items():
+        each = {s: sections.grown(r) / int(clients) / 1024 for s, r in by_server.items()
+                if s.endswith("+io_uring")}
+        if each:
+            yield [f"memory ≤ 64 KB a transfer; {int(clients):,}, each with a file of its own",
+                   span(each.values(), lambda x: f"{x:.1f} KB"),
+                   holds(sum(x <= 64 for x in each.values()), len(each))]
+    leaks = {s: x for s, x in part.get("leaks", {}).items() if s.endswith("+io_uring")}
+    if leaks:
+        more = [x["bytes"][1] - x["bytes"][0] for x in leaks.values()]
+        open_more = [x["descriptors"][1] - x["descriptors"][0] for x in leaks.values()]
+        number = min(x["transfers"] for x in leaks.values())
+        # A megabyte: what an allocator may still take; 20,000 transfers that lose 64 bytes are more.
+        yield [f"no leaks; after {number:,} further transfers",
+               f"{span(more, lambda x: f'{x / 1024:+.0f} KB')}, "
+               f"{span(open_more, lambda x: f'{x:+}')} descriptors",
+               holds(sum(m < 1 << 20 and o <= 0 for m, o in zip(more, open_more)), len(more))]
+
+
+def rows(record):
+    kinds = [k for k in (record["sections"].get("io_uring") or {"runs": {}})["runs"] if k != "warm"]
+    return [*_many_rows(record), *_disk_rows(record, kinds), *_memory_rows(record)]
+
+
+def _limits(record):
+    """Why the disk that is here shows what it shows."""
+    data = record["sections"]["io_uring"]
+    out = []
+    for count, by_server in data["runs"].get("cold", {}).items():
+        alone = median(data["disk_mb_per_s"].get(count, []))
+        got = {s: (megabytes([r for r in runs if r["succeeded"]]),
+                   median(sections.share(r, "server") for r in runs)) for s, runs in
+               by_server.items() if runs}
+        got = {s: x for s, x in got.items() if x[0]}
+        if got and alone:
+            best = max(got, key=lambda s: got[s][0])
+            out.append(f"{int(count):,} cold files: the disk alone gives {fmt(alone)} MB/s, the "
+                       f"fastest server ({best}) {fmt(got[best][0])} MB/s with its processor "
+                       f"{got[best][1]:.0f} % busy")
+    return out
+
+
+def _worst(record):
+    """(least throughput, most CPU) of io_uring to the pool where the disk is not slow."""
+    fast = [x for kind in ("cold", "warm") for x in ratios(record, kind, speed)]
+    dear = [x for kind in ("cold", "warm") for x in ratios(record, kind, cost)]
+    for net in NETWORKS:
+        for value, into in ((speed, fast), (cost, dear)):
+            pool, ring = _pair(record["sections"].get("uploads", {}), net, value)
+            if pool and ring:
+                into.append(ring / pool)
+    return (min(fast), max(dear)) if fast and dear else None
+
+
+def argument(record):
+    """What follows from the rows, in words."""
+    found = rows(record)
+    failing = [r for r in found if r[2] != "holds"]
+    worst = _worst(record)
+    slow = [x for kind in (record["sections"].get("io_uring") or {"runs": {}})["runs"]
+            if kind.startswith("slow") for x in ratios(record, kind, speed)]
+    text = [f"{len(found) - len(failing)} of {len(found)} targets hold."]
+    if not worst:
+        return text[0] + " The record lacks what the choice of the default would follow from."
+    text.append("\nWhere the disk is fast, the processor is the limit and not the waiting for "
+                "reads:\n\n" + "".join(f"- {line}\n" for line in _limits(record)))
+    text.append(f"Where nothing has to be waited for (cold and warm files on this disk, uploads) "
+                f"io_uring carries at least {worst[0]:.2f} times what the pool carries and costs at "
+                f"most {worst[1]:.2f} times its processor time."
+                + (f" On the slow disks it carries {span(slow, lambda x: f'{x:.1f}')} times as "
+                   "much." if slow else ""))
+    sound = [r for r in failing if not r[0].startswith(("throughput", "server CPU"))]
+    if not failing:
+        text.append("\nAll targets hold, so `enabled = true` is the default that this record "
+                    "supports.")
+    elif sound:
+        text.append("\nA target of soundness does not hold (" + "; ".join(r[0] for r in sound)
+                    + "), so this record supports `enabled = false`.")
+    elif worst[0] < 1 - SLACK or worst[1] > 1 + SLACK:
+        text.append(f"\nThat is more than {100 * SLACK:.0f} % behind, so this record supports "
+                    "`enabled = false`, and `true` for those whose disks are slow.")
+    elif slow and min(slow) >= 2:
+        text.append(f"\nIt is nowhere more than {100 * SLACK:.0f} % behind, keeps its bounds, and "
+                    "where a disk or a network file system makes a server wait it is at least "
+                    "twice as fast. The figures that do not hold are those of a disk that nobody "
+                    "waits for. So this record supports `enabled = true`.")
+    else:
+        text.append("\nNothing is lost by it but too little is won: this record supports "
+                    "`enabled = false`.")
+    if "default_enabled" in record:
+        text.append(f"The program that was measured has `enabled = {record['default_enabled']}` as "
+                    "its default.")
+    return "\n".join(text) + "\n"
+
+
+def text(record):
+    """The section of the document; None when there is nothing to judge."""
+    found = rows(record)
+    if not found:
+        return None
+    return ("Ratios are of io_uring to the thread pool with the same network engine, in the same "
+            "round of the same run.\n\n" + table(["Target", "Measured", ""], found) + "\n"
+            + argument(record))
+
