@@ -3,7 +3,7 @@
 #   make          build into build/
 #   make run      install what is missing (Debian 12), build, serve a sample folder on port 6969
 #   make test     install what is missing (Debian 12), build, run every test; ends in one line
-#   make bench    measure this server, others and the floor (an hour; QUICK=1: under 5 minutes)
+#   make bench    measure this server, others and the floor (half an hour; QUICK=1: 5 minutes)
 #   make soak     10,000 transfers, some of them cancelled, under valgrind
 #   make format   let clang-format lay out the C sources
 #   make clean    remove what was built
@@ -26,6 +26,7 @@ run:
 
 test:
 	@tools/deps all
+	@/usr/bin/python3 bench/servers.py $(BUILD)
 	@/usr/bin/python3 tools/test-report
 
 bench: all

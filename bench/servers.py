@@ -1,4 +1,7 @@
-"""How each server under test is started: pinned to one processor, quiet, on a folder of files."""
+"""How each server under test is started: pinned to one processor, quiet, on a folder of files.
+
+    bench/servers.py BUILD    unpacks the servers of others below BUILD/peers where they are absent
+"""
 
 import json
 import os
@@ -8,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -271,3 +275,15 @@ class Server:
 
     def __exit__(self, *_):
         self.stop()
+
+
+def main():
+    for name in PEERS:
+        try:
+            peer_program(name, pathlib.Path(sys.argv[1]).resolve())
+        except (Unavailable, OSError, subprocess.SubprocessError) as error:
+            print(f"{name} will not be tested with: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

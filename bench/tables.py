@@ -118,7 +118,7 @@ def generator_table(record):
                      fmt(median(r["generator"]["us_per_packet"] for r in runs)),
                      fmt(median(r["packets_per_s"] for r in runs)),
                      "the floor" if floor >= 95 else "the generator" if own >= 95
-                     else "neither: round trips"])
+                     else "neither"])
     return table(["Case", "the floor's processor", "the generator's", "generator µs/packet",
                   "packets/s", "the limit is"], rows) if rows else None
 
@@ -159,9 +159,10 @@ def concurrency_tables(record):
             memory.setdefault(server, []).append((int(clients), max(kept, 0.01)))
             tail.setdefault(server, []).append((int(clients), p99))
             rows.append([f"{int(clients):,}", server, fmt(us), ratio(us, floor),
-                         fmt(megabytes(good)), fmt(p50), fmt(p99), fmt(kept), lost_text(runs)])
+                         fmt(megabytes(good)), fmt(p50), fmt(p99), fmt(kept),
+                         f"{median(r['requests_resent'] for r in good):,.0f}", lost_text(runs)])
     text = table(["Clients", "Server", "µs/packet", "× floor", "MB/s", "p50 ms", "p99 ms",
-                  "memory grown, MB", "failed"], rows) if rows else None
+                  "memory grown, MB", "requests repeated", "failed"], rows) if rows else None
     return text, cost, memory, tail
 
 

@@ -28,6 +28,7 @@ struct state {
     struct bench_report report;
     int signal_fd;
     bool live;
+    FILE *json; /* NULL: none, or written */
 };
 
 static int complain(int code, const char *text)
@@ -163,20 +164,35 @@ static int start_workers(struct state *st)
     return EX_OK;
 }
 
-static int write_json(const struct state *st)
+static int complain_of_json(const struct state *st)
+{
+    char text[300];
+
+    snprintf(text, sizeof(text), "--json %.200s: %s", st->run.plan->json_path, strerror(errno));
+    return complain(EX_CANTCREAT, text);
+}
+
+/* Before the run: nobody wants to hear of it after an hour. */
+static int open_json(struct state *st)
 {
     const char *path = st->run.plan->json_path;
-    char text[300];
 
     if (!path)
         return EX_OK;
-    FILE *out = strcmp(path, "-") == 0 ? stdout : fopen(path, "we");
-    if (out)
-        bench_report_json(&st->report, out);
-    if (!out || (out == stdout ? fflush(out) : fclose(out)) != 0) {
-        snprintf(text, sizeof(text), "--json %.200s: %s", path, strerror(errno));
-        return complain(EX_CANTCREAT, text);
-    }
+    st->json = strcmp(path, "-") == 0 ? stdout : fopen(path, "we");
+    return st->json ? EX_OK : complain_of_json(st);
+}
+
+static int write_json(struct state *st)
+{
+    FILE *out = st->json;
+
+    if (!out)
+        return EX_OK;
+    bench_report_json(&st->report, out);
+    st->json = NULL;
+    if ((out == stdout ? fflush(out) : fclose(out)) != 0)
+        return complain_of_json(st);
     return EX_OK;
 }
 
@@ -204,8 +220,10 @@ static int report(struct state *st)
 
 static int run(struct state *st)
 {
-    int code = start_workers(st);
+    int code = open_json(st);
 
+    if (code == EX_OK)
+        code = start_workers(st);
     if (code == EX_OK)
         watch(st);
     for (unsigned i = 0; i < st->worker_count; i++)
@@ -242,6 +260,8 @@ int bench_run(struct bench_plan *plan)
     for (unsigned i = 0; i < st->worker_count; i++)
         bench_worker_fini(&st->workers[i]);
     free(st->workers);
+    if (st->json && st->json != stdout)
+        fclose(st->json);
     if (st->signal_fd >= 0)
         close(st->signal_fd);
     if (st->run.done_fd >= 0)

@@ -266,10 +266,10 @@ static void repeat_or_give_up(struct bench_client *c, nsec now)
     }
     c->wake = now + waits[c->wait] * NSEC_PER_MSEC;
     if (request || c->kind->profile->repeats_acks) {
-        if (request)
-            c->env->result->requests_resent++;
-        else
-            c->env->result->acks_resent++;
+        struct bench_result *r = c->env->result;
+        r->requests_resent += request;
+        r->acks_resent += !request;
+        r->acks_resent_timer += !request;
         client_send(c, view_of(c->session.control, c->session.control_len), now);
     }
     client_arm(c);
@@ -305,8 +305,10 @@ void bench_client_on_timer(struct bench_client *c, nsec now)
             repeat_or_give_up(c, now);
             break;
         }
+        c->in_timer = true;
         tftp_session_on_timer(&c->session, now);
         client_pump(c, now);
+        c->in_timer = false;
         break;
     }
 }

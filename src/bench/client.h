@@ -63,6 +63,7 @@ struct bench_client {
     bool began;           /* the first byte has come, or writing was granted */
     bool wrong;           /* a byte was not what it must be */
     bool unreachable;     /* the network said so */
+    bool in_timer;        /* what goes out now goes out because nothing came */
     uint8_t stage;        /* which of the profile's requests is out */
     uint8_t wait;         /* which of the profile's waits runs */
     nsec intended;        /* when the transfer should have begun */

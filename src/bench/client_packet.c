@@ -82,6 +82,12 @@ static void send_data(struct bench_client *c, const struct tftp_out *out, nsec n
     tftp_session_sent(&c->session, count, now);
 }
 
+static void count_ack(struct bench_client *c)
+{
+    c->env->result->acks_resent++;
+    c->env->result->acks_resent_timer += c->in_timer;
+}
+
 static void count_control(struct bench_client *c)
 {
     if (c->session.repeats == 0)
@@ -89,7 +95,7 @@ static void count_control(struct bench_client *c)
     if (c->session.state == TFTP_STATE_REQUESTING)
         c->env->result->requests_resent++;
     else
-        c->env->result->acks_resent++;
+        count_ack(c);
 }
 
 /* At once, soon, and when the transfer is under way or over. */

@@ -39,19 +39,26 @@ static struct bench_file *new_file(struct bench_corpus *c, const char *name, siz
     return f;
 }
 
+/* 0: out of range, or no number. */
+static uint64_t read_weight(const char *text)
+{
+    if (text[0] == '\0' || strspn(text, "0123456789") != strlen(text))
+        return 0;
+    errno = 0;
+    unsigned long long weight = strtoull(text, NULL, 10);
+    return errno == 0 && weight <= WEIGHT_MAX ? weight : 0;
+}
+
 /* A number after the last colon; 1 when there is none, 0 when it is out of range. */
 static uint64_t take_weight(const char *text, size_t *len)
 {
     const char *colon = strrchr(text, ':');
-    char *end;
 
     *len = strlen(text);
     if (!colon || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1))
         return 1;
     *len = (size_t)(colon - text);
-    errno = 0;
-    unsigned long long weight = strtoull(colon + 1, &end, 10);
-    return errno == 0 && weight <= WEIGHT_MAX ? weight : 0;
+    return read_weight(colon + 1);
 }
 
 int bench_corpus_add(struct bench_corpus *c, const char *spec, char *error, size_t size)
@@ -99,8 +106,8 @@ static int take_sha256(struct bench_file *f, const char *hex)
     return 0;
 }
 
-/* One line of a list; it is cut into words. */
-static int add_line(struct bench_corpus *c, char *line, char *error, size_t size)
+/* One line of a list; it is cut into words. `where` is what complaints begin with. */
+static int add_line(struct bench_corpus *c, char *line, const char *where, char *error, size_t size)
 {
     char *save, *name = strtok_r(line, " \t\r\n", &save);
     char *local = NULL, *sha256 = NULL;
@@ -110,39 +117,42 @@ static int add_line(struct bench_corpus *c, char *line, char *error, size_t size
         return 0;
     for (char *word; (word = strtok_r(NULL, " \t\r\n", &save)) != NULL;) {
         if (strncmp(word, "weight=", 7) == 0)
-            weight = strtoull(word + 7, NULL, 10);
+            weight = read_weight(word + 7);
         else if (strncmp(word, "local=", 6) == 0)
             local = word + 6;
         else if (strncmp(word, "sha256=", 7) == 0)
             sha256 = word + 7;
         else
-            return complain(error, size, -EINVAL, "expected weight=, local= or sha256=", word);
+            return complain(error, size, -EINVAL, "expected weight=, local= or sha256=", where);
     }
-    if (weight == 0 || weight > WEIGHT_MAX)
-        return complain(error, size, -EINVAL, "expected a weight of 1 to 1000000", name);
+    if (weight == 0)
+        return complain(error, size, -EINVAL, "expected a weight of 1 to 1000000", where);
     if (strlen(name) > 400 || c->count == FILES_MAX)
-        return complain(error, size, -EINVAL, "too long a name, or more than 100000 files", name);
+        return complain(error, size, -EINVAL, "too long a name, or more than 100000 files", where);
     struct bench_file *f = new_file(c, name, strlen(name), weight);
     if (f && local)
         f->local = strdup(local);
     if (!f || (local && !f->local))
-        return complain(error, size, -ENOMEM, "out of memory", name);
+        return complain(error, size, -ENOMEM, "out of memory", where);
     if (sha256 && take_sha256(f, sha256) < 0)
-        return complain(error, size, -EINVAL, "expected 64 hexadecimal digits", sha256);
+        return complain(error, size, -EINVAL, "sha256: expected 64 hexadecimal digits", where);
     return 0;
 }
 
 int bench_corpus_add_list(struct bench_corpus *c, const char *path, char *error, size_t size)
 {
     FILE *in = fopen(path, "re");
-    char *line = NULL;
+    char *line = NULL, where[200];
     size_t room = 0;
+    unsigned number = 0;
     int err = 0;
 
     if (!in)
         return complain(error, size, -errno, strerror(errno), path);
-    while (err == 0 && getline(&line, &room, in) >= 0)
-        err = add_line(c, line, error, size);
+    while (err == 0 && getline(&line, &room, in) >= 0) {
+        snprintf(where, sizeof(where), "%.150s:%u", path, ++number);
+        err = add_line(c, line, where, error, size);
+    }
     free(line);
     fclose(in);
     return err;
@@ -171,6 +181,19 @@ static int map_file(struct bench_file *f, char *error, size_t size)
     return 0;
 }
 
+/* "dir/name" to send: that is the local copy, and "name" what the server hears. */
+static int take_for_local(struct bench_file *f)
+{
+    const char *slash = strrchr(f->name, '/');
+    char *name = strdup(slash ? slash + 1 : f->name);
+
+    if (!name)
+        return -ENOMEM;
+    f->local = f->name;
+    f->name = name;
+    return 0;
+}
+
 int bench_corpus_map(struct bench_corpus *c, const char *dir, bool must, char *error, size_t size)
 {
     for (unsigned i = 0; i < c->count; i++) {
@@ -179,9 +202,8 @@ int bench_corpus_map(struct bench_corpus *c, const char *dir, bool must, char *e
             f->local = NULL;
             return complain(error, size, -ENOMEM, "out of memory", f->name);
         }
-        if (!f->local && must)
-            return complain(error, size, -EINVAL,
-                            "a local file to send is needed (NAME=LOCAL or --local)", f->name);
+        if (!f->local && must && take_for_local(f) < 0)
+            return complain(error, size, -ENOMEM, "out of memory", f->name);
         int err = f->local ? map_file(f, error, size) : 0;
         if (err < 0)
             return err;

@@ -21,8 +21,9 @@ MUST_CHECK int bench_corpus_add_list(struct bench_corpus *c, const char *path, c
                                      size_t size);
 
 /*
- * Maps the local copies: those named, and below `dir` (NULL: none) the others. `must`: a file
- * without a copy is an error (uploads). -EINVAL or what open() says, with a sentence.
+ * Maps the local copies: those named, and below `dir` (NULL: none) the others. `must`: all need one
+ * (uploads); what has none and no `dir` is itself a path, and the last part of it the name. -EINVAL
+ * or what open() says, with a sentence.
  */
 MUST_CHECK int bench_corpus_map(struct bench_corpus *c, const char *dir, bool must, char *error,
                                 size_t size);

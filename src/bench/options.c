@@ -386,6 +386,8 @@ static int settle(struct bench_parse *p)
         return bench_spec_complain(p, "--source: expected an address of the server's family");
     if (plan->corpus.count == 0)
         return bench_spec_complain(p, "expected the name of a file (or --list)");
+    if (plan->think > 0 && plan->rate > 0)
+        return bench_spec_complain(p, "--think: only without --rate, which says when to begin");
     return bench_spec_classes(p);
 }
 

@@ -87,6 +87,9 @@ static void test_files(void **state)
     assert_int_equal(parse("127.0.0.1 --local /nonexistent a"), -ENOENT);
     assert_non_null(strstr(error, "/nonexistent/a"));
     assert_int_equal(parse("127.0.0.1 --list /nonexistent"), -ENOENT);
+    assert_int_equal(parse("127.0.0.1 --put /nonexistent/a"), -ENOENT);
+    assert_string_equal(plan.corpus.files[0].name, "a");
+    assert_string_equal(plan.corpus.files[0].local, "/nonexistent/a");
 }
 
 static void test_list(void **state)
@@ -107,11 +110,16 @@ static void test_list(void **state)
     out = fopen(path, "w");
     fputs("a sha256=12\n", out);
     fclose(out);
-    wrong(line, "hexadecimal");
+    wrong(line, ":1: sha256: expected 64 hexadecimal");
     out = fopen(path, "w");
-    fputs("a colour=red\n", out);
+    fputs("a\nb \033[1mcolour=red\n", out);
     fclose(out);
-    wrong(line, "colour=red");
+    wrong(line, ":2: expected weight=");
+    assert_null(strchr(error, '\033')); /* a list may be any file */
+    out = fopen(path, "w");
+    fputs("a weight=4x\n", out);
+    fclose(out);
+    wrong(line, ":1: expected a weight");
     unlink(path);
 }
 
@@ -199,6 +207,7 @@ static void test_mistakes(void **state)
     wrong("127.0.0.1 -b 65465 f", "65464");
     wrong("127.0.0.1 -w 32769 f", "32768");
     wrong("127.0.0.1 --rate fast f", "transfers a second");
+    wrong("127.0.0.1 --rate 5 --think 1 f", "--think");
     wrong("127.0.0.1 -d nan f", "seconds");
     wrong("127.0.0.1 --mode mail f", "octet");
     wrong("127.0.0.1 --arrivals odd f", "random or even");

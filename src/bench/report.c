@@ -42,6 +42,7 @@ static void text_failures(const struct bench_report *r, FILE *out)
 {
     const struct bench_result *x = r->result;
     const char *before = ": ";
+    bool sent = false;
 
     fprintf(out, "failures           %llu", (unsigned long long)bench_result_failures(x));
     for (unsigned i = 0; i < BENCH_FAILURES; i++) {
@@ -53,11 +54,11 @@ static void text_failures(const struct bench_report *r, FILE *out)
     for (unsigned i = 0; i < BENCH_ERROR_CODES; i++) {
         if (x->errors[i] == 0)
             continue;
-        fprintf(out, "%sERROR %u%s %llu", before, i, i == BENCH_ERROR_CODES - 1 ? " and up" : "",
-                (unsigned long long)x->errors[i]);
-        before = ", ";
+        fprintf(out, "%s%llu by ERROR %u%s", sent ? ", " : " (", (unsigned long long)x->errors[i],
+                i, i == BENCH_ERROR_CODES - 1 ? " and up" : "");
+        sent = true;
     }
-    fputc('\n', out);
+    fputs(sent ? ")\n" : "\n", out);
 }
 
 static void text_server(const struct bench_report *r, FILE *out)
@@ -88,7 +89,7 @@ void bench_report_text(const struct bench_report *r, FILE *out)
     if (x->misbehaved > 0)
         fprintf(out, "misbehaving        %llu transfers\n", (unsigned long long)x->misbehaved);
     if (r->plan->rate > 0)
-        fprintf(out, "late starts        %llu (more than 1 ms; every client was busy)\n",
+        fprintf(out, "late starts        %llu (more than 1 ms after they were due)\n",
                 (unsigned long long)x->late);
     fprintf(out,
             "throughput         %.2f MB/s, %.1f transfers/s, %.0f packets/s (in %llu, out %llu)\n",
@@ -96,8 +97,11 @@ void bench_report_text(const struct bench_report *r, FILE *out)
             (unsigned long long)x->packets_in, (unsigned long long)x->packets_out);
     text_failures(r, out);
     fprintf(out,
-            "sent again         requests %llu, acks %llu, blocks %llu (timer %llu, gap %llu)\n",
+            "sent again         requests %llu, acks %llu (timer %llu, blocks out of order %llu), "
+            "blocks %llu (timer %llu, gap %llu)\n",
             (unsigned long long)x->requests_resent, (unsigned long long)x->acks_resent,
+            (unsigned long long)x->acks_resent_timer,
+            (unsigned long long)(x->acks_resent - x->acks_resent_timer),
             (unsigned long long)x->blocks_resent, (unsigned long long)x->resent_timeout,
             (unsigned long long)x->resent_gap);
     fprintf(out, "received in vain   duplicates %llu, strays %llu, own drops %llu\n",
@@ -184,6 +188,7 @@ void bench_report_json(const struct bench_report *r, FILE *out)
     json_number(out, "udp_bytes_out", x->bytes_out);
     json_number(out, "requests_resent", x->requests_resent);
     json_number(out, "acks_resent", x->acks_resent);
+    json_number(out, "acks_resent_timer", x->acks_resent_timer);
     json_number(out, "blocks_resent", x->blocks_resent);
     json_number(out, "blocks_resent_timer", x->resent_timeout);
     json_number(out, "blocks_resent_gap", x->resent_gap);

@@ -37,9 +37,10 @@ struct bench_result {
     uint64_t resent_timeout;      /* DATA sent again (blocks), after a time-out or a gap report */
     uint64_t resent_gap;
     uint64_t blocks_resent;
-    uint64_t requests_resent, acks_resent;
-    uint64_t duplicates; /* packets that told nothing new */
-    uint64_t strays;     /* for no running transfer, or from the wrong port */
+    uint64_t requests_resent;
+    uint64_t acks_resent, acks_resent_timer; /* in all; because nothing came */
+    uint64_t duplicates;                     /* packets that told nothing new */
+    uint64_t strays;                         /* for no running transfer, or from the wrong port */
     uint64_t impaired_lost, impaired_doubled, impaired_reordered;
     uint64_t rcvbuf_lost;  /* beyond --rcvbuf-packets */
     uint64_t kernel_drops; /* our own receive buffers were full */

@@ -75,6 +75,32 @@ static uint64_t read_switches(int pid)
     return sum;
 }
 
+/* The most that was ever resident, by the kernel's count; 0: it does not say. */
+static uint64_t read_high(int pid)
+{
+    char path[64], line[256];
+    unsigned long long kib = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", pid);
+    FILE *in = fopen(path, "re");
+    while (in && fgets(line, sizeof(line), in))
+        if (sscanf(line, "VmHWM: %llu", &kib) == 1)
+            break;
+    if (in)
+        fclose(in);
+    return kib * 1024;
+}
+
+/* Between two looks at it memory comes and goes; the mark moves only when there was never more. */
+static void note_high(struct bench_watch *w)
+{
+    uint64_t high = read_high(w->pid);
+
+    if (w->memory_high > 0 && high > w->memory_high)
+        w->memory_peak = MAX(w->memory_peak, high);
+    w->memory_high = high;
+}
+
 /* The process's own clock counts nanoseconds; /proc only ticks. */
 static nsec own_cpu(const struct process *p)
 {
@@ -200,6 +226,8 @@ int bench_usage_read(struct bench_watch *w, bool closely, struct bench_usage *re
         return err;
     u.known = true;
     w->memory_peak = MAX(w->memory_peak, u.memory);
+    if (w->pid > 0 && closely)
+        note_high(w);
     *ret = u;
     return 0;
 }

@@ -29,10 +29,12 @@ struct bench_watch {
     int pid;            /* 0: none */
     const char *cgroup; /* a folder below /sys/fs/cgroup, or its whole path; NULL: none */
     uint64_t memory_peak;
+    uint64_t memory_high; /* the process's own mark at the last close look */
 };
 
 /* Looks once; also raises memory_peak. `closely`: context switches too, which takes a file for
- * each thread. -ESRCH or -ENOENT when it is not there. */
+ * each thread, and what the process itself reached since the last close look. -ESRCH or -ENOENT
+ * when it is not there. */
 MUST_CHECK int bench_usage_read(struct bench_watch *w, bool closely, struct bench_usage *ret);
 
 #endif

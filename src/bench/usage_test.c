@@ -42,6 +42,25 @@ static void test_process(void **state)
     assert_true(w.memory_peak >= before.memory);
 }
 
+/* What came and went between two looks. */
+static void test_peak(void **state)
+{
+    struct bench_watch w = {.pid = getpid()};
+    struct bench_usage before, after;
+    size_t much = 64 << 20;
+
+    (void)state;
+    assert_int_equal(bench_usage_read(&w, true, &before), 0);
+    char *p = malloc(much);
+    assert_non_null(p);
+    for (size_t i = 0; i < much; i += 4096)
+        ((volatile char *)p)[i] = 1;
+    free(p);
+    assert_int_equal(bench_usage_read(&w, true, &after), 0);
+    assert_true(after.memory < before.memory + much / 2);
+    assert_true(w.memory_peak >= before.memory + much / 2);
+}
+
 static void test_children(void **state)
 {
     struct bench_watch w = {.pid = getpid()};
@@ -115,9 +134,8 @@ static void test_nobody(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_process),
-        cmocka_unit_test(test_children),
-        cmocka_unit_test(test_group),
+        cmocka_unit_test(test_process),  cmocka_unit_test(test_peak),
+        cmocka_unit_test(test_children), cmocka_unit_test(test_group),
         cmocka_unit_test(test_nobody),
     };
 

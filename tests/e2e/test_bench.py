@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +19,7 @@ sys.path.insert(0, str(conftest.TOP / "bench"))
 import servers  # noqa: E402
 
 BENCH = conftest.BUILD / "src" / "cli" / "ringtftp-bench"
-OK, USAGE, NOINPUT, NOHOST, TEMPFAIL = 0, 64, 66, 68, 75
+OK, USAGE, NOINPUT, NOHOST, CANTCREAT, TEMPFAIL = 0, 64, 66, 68, 73, 75
 RANGE = "127.1.0.1-127.1.0.64"
 
 
@@ -100,6 +102,86 @@ def test_uploads(start, root, tmp_path, how):
         assert (tmp_path / name).read_bytes() == (root / "large").read_bytes()
 
 
+def test_a_path_to_send(start, root, tmp_path):
+    server = start(tmp_path, options=("write.enabled=true",))
+    all_complete(bench(where(server), "--put", root / "middle"), 1)
+    assert (tmp_path / "middle.0").read_bytes() == (root / "middle").read_bytes()
+
+
+def test_what_is_sent_again_has_a_cause(start, root):
+    """A network that doubles makes ACKs of blocks that come again, one that loses those of time."""
+    server = start(root)
+    doubled = bench(where(server), "-c", 5, "-n", 20, "--local", root, "--dup", "in=20",
+                    "--client", "pxelinux", "middle")
+    all_complete(doubled, 20)
+    assert doubled["acks_resent"] - doubled["acks_resent_timer"] > 20
+    lost = bench(where(server), "-c", 5, "-n", 20, "--local", root, "--loss", "out=10", "--client",
+                 "busybox", "middle")
+    all_complete(lost, 20)
+    assert lost["acks_resent_timer"] > 5
+
+
+def test_live_line(start, root):
+    """On a terminal: how far it is, at what rate, how many failed."""
+    server = start(root)
+    master, slave = pty.openpty()
+    with subprocess.Popen([str(BENCH), where(server), "--rate", "50", "-d", "2.2", "small",
+                           "nothing"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=slave) as running:
+        os.close(slave)
+        running.communicate(timeout=60)
+    shown = b""
+    try:
+        while piece := os.read(master, 65536):
+            shown += piece
+    except OSError:
+        pass  # nobody has the other end any more
+    os.close(master)
+    lines = re.findall(rb"([\d.]+) s: (\d+) done, \d+ running, (\d+) failed, [\d.]+/s, [\d.]+ MB/s",
+                       shown)
+    assert len(lines) >= 3, shown
+    assert float(lines[-1][0]) > float(lines[0][0])
+    assert int(lines[-1][1]) > 10 and int(lines[-1][2]) > 10
+    assert shown.endswith(b"\r\x1b[K")
+
+
+def test_summary(start, root):
+    server = start(root)
+    got = subprocess.run([str(BENCH), where(server), "-c", "5", "-n", "50", "--server-pid",
+                          str(server.process.pid), "middle", "nothing"], stdin=subprocess.DEVNULL,
+                         capture_output=True, text=True, timeout=60, check=False)
+    assert got.returncode == TEMPFAIL and got.stderr == ""
+    for line in (r"transfers +50 started, \d+ complete, 0 unfinished in ",
+                 r"throughput +[\d.]+ MB/s, [\d.]+ transfers/s, \d+ packets/s ",
+                 r"failures +(\d+): refused \1 \(\1 by ERROR 1\)\n",
+                 r"sent again +requests \d+, acks \d+ \(timer \d+, blocks out of order \d+\), ",
+                 r"first byte +p50 [\d.]+ p90 [\d.]+ p99 [\d.]+ p999 [\d.]+ max [\d.]+ ms",
+                 r"whole transfer +p50 [\d.]+ p90 [\d.]+ p99 [\d.]+ p999 [\d.]+ max [\d.]+ ms",
+                 r"generator +[\d.]+ s of CPU ",
+                 r"server +[\d.]+ s of CPU .* peak memory [\d.]+ MB, \d+ context switches"):
+        assert re.search("^" + line, got.stdout, re.MULTILINE), (line, got.stdout)
+
+
+def names_in(value):
+    """All names of a JSON value, those of objects in objects too."""
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield name
+        yield from names_in(inner)
+
+
+def test_the_manual_is_complete(start, root):
+    """Every option of --help and every name in the JSON is in ringtftp-bench(1)."""
+    manual = (conftest.TOP / "man" / "ringtftp-bench.1").read_text(encoding="utf-8")
+    told = subprocess.run([str(BENCH), "--help"], capture_output=True, text=True, check=True).stdout
+    for option in re.findall(r"--([a-z-]+)", told):
+        assert re.search(rf"\bFl (\w , )?-{option}\b", manual), option
+    server = start(root)
+    result = bench(where(server), "--server-pid", server.process.pid, "small")
+    numbers = manual.partition(".Ss Numbers")[2].partition(".Sh ")[0]
+    for name in names_in(result):
+        assert re.search(rf"\b{name}\b", numbers), name
+
+
 @pytest.mark.sanitize
 def test_wrong_content_is_seen(start, root, tmp_path):
     server = start(root)
@@ -165,6 +247,9 @@ def test_one_sentence_for_a_mistake(root):
             (USAGE, "127.0.0.1", "f", "--nonsense"), (USAGE, "127.0.0.1", "f", "--loss"),
             (USAGE, "127.0.0.1", "f", "--client", "abacus"),
             (NOINPUT, "127.0.0.1", "f", "--local", "/nonexistent"),
+            (NOINPUT, "127.0.0.1", "f", "--put"), (USAGE, "127.0.0.1", "--list", str(BENCH)),
+            (USAGE, "127.0.0.1", "f", "--rate", "1", "--think", "1"),
+            (CANTCREAT, "127.0.0.1", "f", "--json", "/nonexistent/json"),
             (NOINPUT, "127.0.0.1", "f", "--server-pid", "4194303"),
             (NOHOST, "no-such-host.invalid", "f"),
             (71, "127.0.0.1", "f", "--source", "192.0.2.1-192.0.2.9")):
