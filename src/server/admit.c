@@ -128,6 +128,11 @@ void admit_request(struct worker *w, const struct net_rx *rx)
     }
     metric_inc(&w->metrics, request.op == TFTP_RRQ ? METRIC_REQUESTS_READ : METRIC_REQUESTS_WRITE);
     struct transfer *t = transfer_find(w, &rx->peer);
+    bool same = t && transfer_is_request(t, rx->data);
+    if (!same && transfer_is_late_copy(w, rx)) {
+        metric_inc(&w->metrics, METRIC_REQUESTS_REPEATED);
+        return;
+    }
     if (t && transfer_repeated(t, rx))
         return;
     start(w, rx, &request);

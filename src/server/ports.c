@@ -68,8 +68,8 @@ static bool use_shared(const struct settings *s, const struct addr *peer)
 }
 
 int ports_take(struct ports *p, const struct settings *s, const struct addr *peer,
-               const struct addr *local, struct net_socket *listener,
-               const struct net_socket *avoid, struct port *private_port, struct net_socket **ret)
+               const struct addr *local, struct net_socket *listener, uint16_t avoid,
+               struct port *private_port, struct net_socket **ret)
 {
     unsigned f = family_index(peer->family);
 
@@ -79,7 +79,7 @@ int ports_take(struct ports *p, const struct settings *s, const struct addr *pee
     }
     if (use_shared(s, peer) && p->count[f] > 0) {
         unsigned i = (unsigned)prng_below(&p->prng, p->count[f]);
-        if (p->shared[f][i] == avoid)
+        if (p->shared[f][i]->local.port == avoid)
             i = (i + 1) % p->count[f];
         *ret = p->shared[f][i];
         return 0;

@@ -50,9 +50,8 @@ MUST_CHECK int ports_init(struct ports *p, struct net *net, const struct setting
  * bind(2).
  */
 MUST_CHECK int ports_take(struct ports *p, const struct settings *s, const struct addr *peer,
-                          const struct addr *local, struct net_socket *listener,
-                          const struct net_socket *avoid, struct port *private_port,
-                          struct net_socket **ret);
+                          const struct addr *local, struct net_socket *listener, uint16_t avoid,
+                          struct port *private_port, struct net_socket **ret);
 void ports_release(struct ports *p, struct net_socket *socket);
 
 /* A socket for an ERROR outside any transfer. */

@@ -12,6 +12,9 @@
  * reset uses the same port); before that the request is an echo of the running transfer. */
 #define RESTART_SILENCE NSEC_PER_SEC
 
+/* No client known repeats a request sooner than after 75 ms. */
+#define REPEAT_SOONEST (50 * NSEC_PER_MSEC)
+
 static uint64_t hash_request(const struct worker *w, struct view datagram)
 {
     uint64_t h = w->hash_key;
@@ -33,12 +36,35 @@ struct transfer *transfer_find(struct worker *w, const struct addr *peer)
     return node ? container_of(container_of(node, struct xfer, node), struct transfer, x) : NULL;
 }
 
+/*
+ * Copies of a request may come late: repeated by the client when the answer was on its way, or
+ * doubled by the network. One that is served as a new request sends an answer to a client that has
+ * its file, and that may have asked for another from the same port. But clients do ask for the same
+ * file twice in a row; so copies are expected only of a request that has been copied already, or
+ * was answered so slowly that the client may have repeated it.
+ */
+static void bury(const struct transfer *t)
+{
+    bool served = t->x.session.outcome == TFTP_OUTCOME_OK;
+
+    worker_bury(t->worker, &t->x.peer, t->x.socket->local.port,
+                served && t->asked_twice ? (uint32_t)t->request_hash : 0);
+}
+
+bool transfer_is_late_copy(const struct worker *w, const struct net_rx *rx)
+{
+    const struct grave *g = worker_grave(w, &rx->peer);
+
+    return g && g->request && g->request == (uint32_t)hash_request(w, rx->data) &&
+           (uint32_t)(w->now / NSEC_PER_MSEC) - g->ended < RESTART_SILENCE / NSEC_PER_MSEC;
+}
+
 static void destroy(struct transfer *t)
 {
     struct worker *w = t->worker;
 
     if (t->x.socket)
-        worker_bury(w, &t->x.peer, t->x.socket);
+        bury(t);
     list_del(&t->unproven);
     map_remove(&w->peers, &t->x.node);
     metric_set(&w->metrics, METRIC_TRANSFERS_ACTIVE, w->peers.count);
@@ -95,6 +121,8 @@ void transfer_on_packet(struct transfer *t, struct view datagram)
         return;
     }
     struct addr peer = t->x.peer;
+    if (w->now - t->started >= REPEAT_SOONEST)
+        t->asked_twice = true;
     xfer_on_packet(&t->x, datagram, w->now);
     if (transfer_find(w, &peer) == t && t->x.session.proven)
         list_del(&t->unproven);
@@ -139,9 +167,10 @@ static void clamp_blksize(struct transfer *t, struct tftp_limits *limits)
 static int take_port(struct transfer *t)
 {
     struct worker *w = t->worker;
+    const struct grave *grave = worker_grave(w, &t->x.peer);
     struct net_socket *socket;
     int err = ports_take(&w->ports, w->settings, &t->x.peer, &t->x.local, t->listener,
-                         worker_grave(w, &t->x.peer), &t->port, &socket);
+                         grave ? grave->port : 0, &t->port, &socket);
 
     if (err < 0)
         return err;
@@ -289,6 +318,7 @@ bool transfer_repeated(struct transfer *t, const struct net_rx *rx)
     bool same = transfer_is_request(t, rx->data);
     const struct tftp_session *s = &t->x.session;
 
+    t->asked_twice = t->asked_twice || same;
     if (same && t->opening) {
         metric_inc(&w->metrics, METRIC_REQUESTS_REPEATED);
         return true;

@@ -20,7 +20,8 @@ struct transfer {
     bool writing;
     bool opening; /* the file or sink is being opened; no session yet */
     bool private_socket;
-    bool logged; /* its line is written: an upload that dallies */
+    bool logged;      /* its line is written: an upload that dallies */
+    bool asked_twice; /* its request came again, or the peer had time to send it again */
     enum tftp_mode mode;
     uint16_t request_len;
     const char *path; /* in `bytes`, after the request */
@@ -37,6 +38,9 @@ MUST_CHECK int transfer_start(struct worker *w, const struct net_rx *rx,
 
 /* The running transfer of this peer, or NULL. */
 struct transfer *transfer_find(struct worker *w, const struct addr *peer);
+
+/* A late copy of a request that has been served: not to be answered. */
+bool transfer_is_late_copy(const struct worker *w, const struct net_rx *rx);
 
 /* The datagram is the request this transfer began with. */
 bool transfer_is_request(const struct transfer *t, struct view datagram);

@@ -21,18 +21,18 @@ static uint32_t grave_clock(const struct worker *w)
     return (uint32_t)(w->now / NSEC_PER_MSEC);
 }
 
-const struct net_socket *worker_grave(const struct worker *w, const struct addr *peer)
+const struct grave *worker_grave(const struct worker *w, const struct addr *peer)
 {
     uint32_t hash = addr_hash(peer, w->hash_key), now = grave_clock(w);
     const struct grave *set = w->graves[hash & (WORKER_GRAVES - 1)];
 
     for (unsigned i = 0; i < GRAVE_WAYS; i++)
-        if (set[i].socket && set[i].hash == hash && now - set[i].ended < GRAVE_AGE_MS)
-            return set[i].socket;
+        if (set[i].port && set[i].hash == hash && now - set[i].ended < GRAVE_AGE_MS)
+            return &set[i];
     return NULL;
 }
 
-void worker_bury(struct worker *w, const struct addr *peer, const struct net_socket *socket)
+void worker_bury(struct worker *w, const struct addr *peer, uint16_t port, uint32_t request)
 {
     uint32_t hash = addr_hash(peer, w->hash_key), now = grave_clock(w);
     struct grave *set = w->graves[hash & (WORKER_GRAVES - 1)];
@@ -43,10 +43,10 @@ void worker_bury(struct worker *w, const struct addr *peer, const struct net_soc
             place = &set[i];
             break;
         }
-        if (!set[i].socket || now - set[i].ended > now - place->ended)
+        if (!set[i].port || now - set[i].ended > now - place->ended)
             place = &set[i];
     }
-    *place = (struct grave){socket, hash, now};
+    *place = (struct grave){hash, now, request, port};
 }
 
 /* ---- One datagram ---- */

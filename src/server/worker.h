@@ -31,9 +31,10 @@
 
 /* A peer whose transfer ended a short while ago: its late packets are no strangers. */
 struct grave {
-    const struct net_socket *socket;
-    uint32_t hash;  /* of the peer */
-    uint32_t ended; /* milliseconds of the worker's clock, cut to 32 bits */
+    uint32_t hash;    /* of the peer */
+    uint32_t ended;   /* milliseconds of the worker's clock, cut to 32 bits */
+    uint32_t request; /* hash of its request, when more copies of that may come; 0: they may not */
+    uint16_t port;    /* of ours; 0: an empty place */
 };
 
 /* What a worker would make itself, or take from the kernel, given by whoever simulates it: tests
@@ -114,9 +115,10 @@ void worker_tear_down(struct worker *w);
 /* Any thread, any time between initialising wake_lock and the end of the struct. */
 void worker_wake(struct worker *w);
 
-/* The socket of the last transfer of this peer, if it ended in the last seconds. */
-const struct net_socket *worker_grave(const struct worker *w, const struct addr *peer);
-void worker_bury(struct worker *w, const struct addr *peer, const struct net_socket *socket);
+/* What is left of the last transfer of this peer, if it ended in the last seconds; or NULL. */
+const struct grave *worker_grave(const struct worker *w, const struct addr *peer);
+/* `request`: see struct grave. */
+void worker_bury(struct worker *w, const struct addr *peer, uint16_t port, uint32_t request);
 
 /* One line of numbers to the log. */
 void worker_log_stats(const struct worker *w);

@@ -106,9 +106,59 @@ def test_other_request_replaces(peer):
 
 def test_same_port_again(peer):
     """One client socket for several files, one after the other (lpxelinux)."""
-    for name, content in (("file", CONTENT), ("short", CONTENT[:700]), ("file", CONTENT)):
+    for name, content in (("file", CONTENT), ("short", CONTENT[:700]), ("short", CONTENT[:700]),
+                          ("file", CONTENT)):
         packet = peer.ask(tftp.rrq(name))
         assert tftp.take(peer, packet)[0] == content
+
+
+SHORT = tftp.rrq("short", "octet", [("tsize", 0)])
+OTHER = tftp.rrq("other", "octet", [("tsize", 0)])
+
+
+def get_short(peer, how):
+    """Downloads "short" as somebody who has repeated the request, or waited long enough to do so:
+    another copy may be on its way."""
+    peer.tid = None
+    peer.send(SHORT)
+    if how == "repeated":
+        peer.send(SHORT)
+    packet = peer.answers(0.1)[0]
+    if how == "slow":
+        time.sleep(0.1)
+    assert tftp.take(peer, packet)[0] == CONTENT[:700]
+
+
+@pytest.mark.parametrize("how", ["repeated", "slow"])
+def test_late_copy_of_ended_request(peer, how):
+    """A copy of a request that has been served starts no transfer, whose answer a client that now
+    asks for something else from the same port would take for its own."""
+    get_short(peer, how)
+    peer.send(SHORT)
+    assert peer.collect(0.15) == []
+    packet = peer.ask(OTHER)
+    assert packet.options == [(b"tsize", b"%d" % len(CONTENT))]
+    assert tftp.take(peer, packet)[0] == CONTENT[::-1]
+
+
+def test_late_copy_in_next_transfer(peer):
+    """Nor does it end the transfer that came next."""
+    get_short(peer, "repeated")
+    packet = peer.ask(OTHER)
+    peer.send(SHORT)
+    assert tftp.take(peer, packet)[0] == CONTENT[::-1]
+
+
+def test_same_request_again_after_a_while(peer):
+    """A machine that has repeated its request and starts over later is served as ever."""
+    get_short(peer, "repeated")
+    end = time.monotonic() + 10
+    packets = []
+    while not packets and time.monotonic() < end:
+        peer.tid = None
+        peer.send(SHORT)
+        packets = peer.collect(0.25)
+    assert tftp.take(peer, packets[0])[0] == CONTENT[:700]
 
 
 # ---- Losses and duplicates ----
