@@ -14,6 +14,9 @@
 /* Timeouts that must have passed before patience can run out: a process that was stopped for
  * longer than its patience has not listened, so it may not judge. */
 #define TRIES_MIN 3
+/* Timeouts in a row after which the whole window goes out again, in ever smaller bursts: a client
+ * that holds 4 blocks of a window of 16, and is silent until it has them all, gets them by then. */
+#define TRIES_WHOLE 3
 
 void tftp_sender_init(struct tftp_sender *x, const struct tftp_flow *f, uint64_t size, bool server)
 {
@@ -54,14 +57,15 @@ static uint64_t window_end(const struct tftp_sender *x)
     return x->last < end ? x->last + 1 : end;
 }
 
-static nsec pace_gap(const struct tftp_rto *rto)
+static nsec pace_gap(const struct tftp_sender *x, const struct tftp_rto *rto)
 {
     /* A little more than a round trip: what the burst lost should be known before the next. */
     nsec gap = rto->srtt + MAX(rto->rttvar, rto->srtt / 8);
 
-    if (rto->srtt == 0)
-        return PACE_UNMEASURED;
-    return MIN(MAX(gap, PACE_MIN), PACE_MAX);
+    gap = rto->srtt == 0 ? PACE_UNMEASURED : MAX(gap, PACE_MIN);
+    /* Longer while nothing gets through: a client may need more time for a block than for the
+     * packets that the round trip was measured with. */
+    return MIN(gap << MIN(x->tries, (uint8_t)TRIES_WHOLE), PACE_MAX);
 }
 
 /* The newest run that holds `block`, or NULL when it is too long ago. */
@@ -228,7 +232,7 @@ static enum tftp_sender_verdict on_timeout(struct tftp_sender *x, const struct t
     restart(x, 0);
     /* Nobody seems to listen: a burst is enough to ask. Now and then the whole window all the
      * same, for a receiver that only speaks when it has one. */
-    if (x->tries > 2 && x->tries % 4 != 2) {
+    if (x->tries > TRIES_WHOLE && x->tries % 8 != 7) {
         x->probing = true;
         x->limit = MIN(x->limit, x->base + x->burst.size);
     }
@@ -302,7 +306,7 @@ static void pace(struct tftp_sender *x, const struct tftp_flow *f, uint32_t bloc
         x->burst_left = x->burst.size;
         pause = true;
     }
-    x->pace_at = pause && x->next < window_end(x) ? now + pace_gap(f->rto) : 0;
+    x->pace_at = pause && x->next < window_end(x) ? now + pace_gap(x, f->rto) : 0;
 }
 
 void tftp_sender_sent(struct tftp_sender *x, const struct tftp_flow *f, uint32_t blocks, nsec now)

@@ -238,6 +238,40 @@ static void timeouts_back_off(void **state)
     assert_int_equal(fixture_take(&s, now).controls, 0);
 }
 
+/* A client with `hold` buffers that says nothing before it has the whole window. Blocks of which
+ * more come at a time than it can hold are lost. Returns when the window is complete. */
+static nsec silent_until_whole(unsigned window, unsigned hold)
+{
+    nsec begun = opened(window, 512 * WHOLE, MS), now = begun, last = 0;
+    uint64_t have = 0;
+    unsigned held = 0;
+
+    while (have < window) {
+        struct fixture_taken t = fixture_take(&s, now);
+
+        if (now - last >= MS)
+            held = 0;
+        last = now;
+        for (uint64_t block = t.first; block < t.first + t.blocks && held < hold; block++) {
+            held++;
+            have += block == have + 1;
+        }
+        assert_false(tftp_session_ended(&s));
+        if (have < window)
+            now = at_deadline();
+    }
+    return now - begun;
+}
+
+/* U-Boot's 4 buffers, GRUB's 50, and windows they never had the room for. */
+static void small_buffers_get_a_window(void **state)
+{
+    (void)state;
+    assert_true(silent_until_whole(16, 4) < NSEC_PER_SEC);
+    assert_true(silent_until_whole(64, 50) < NSEC_PER_SEC);
+    assert_true(silent_until_whole(64, 8) < NSEC_PER_SEC);
+}
+
 /* A silent peer does not get the whole window each time. */
 static void silence_costs_few_windows(void **state)
 {
@@ -489,6 +523,7 @@ int main(void)
         cmocka_unit_test(early_ack_moves_the_window),
         cmocka_unit_test(no_hint_before_a_round_trip),
         cmocka_unit_test(timeouts_back_off),
+        cmocka_unit_test(small_buffers_get_a_window),
         cmocka_unit_test(silence_costs_few_windows),
         cmocka_unit_test(a_late_timer_sends_once),
         cmocka_unit_test(a_slow_disk_costs_nothing),
