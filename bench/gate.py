@@ -1,7 +1,7 @@
 """Is io_uring to be the default? The targets set for it, what the record says of each, and what
 follows."""
 
-from tables import (cut_off, disk_title, failed, fmt, megabytes, median, started, table)
+from tables import cut_off, disk_title, failed, fmt, median, started, table
 import sections
 
 NETWORKS = ("mmsg", "io_uring")
@@ -48,7 +48,7 @@ def holds(good, of):
 
 
 def less(x):
-    return f"{100 * (1 - x):+.0f} %"
+    return f"{100 * abs(1 - x):.0f} % {'less' if x <= 1 else 'more'}"
 
 
 def _disk_rows(record, kinds):
@@ -62,7 +62,7 @@ def _disk_rows(record, kinds):
         found = ratios(record, kind, cost)
         if found:
             yield [f"server CPU per GB ≥ 30 % less; {disk_title(kind)}",
-                   "less by " + span(found, less), holds(sum(x <= 0.7 for x in found), len(found))]
+                   span(found, less), holds(sum(x <= 0.7 for x in found), len(found))]
 
 
 def _many_rows(record):
@@ -111,25 +111,29 @@ def rows(record):
 
 
 def _limits(record):
-    """Why the disk that is here shows what it shows."""
+    """What the disk that is here leaves to be won, for each number of transfers."""
     data = record["sections"]["io_uring"]
     out = []
     for count, by_server in data["runs"].get("cold", {}).items():
         alone = median(data["disk_mb_per_s"].get(count, []))
-        got = {s: (megabytes([r for r in runs if r["succeeded"]]),
-                   median(sections.share(r, "server") for r in runs)) for s, runs in
-               by_server.items() if runs}
-        got = {s: x for s, x in got.items() if x[0]}
-        if got and alone:
-            best = max(got, key=lambda s: got[s][0])
-            out.append(f"{int(count):,} cold files: the disk alone gives {fmt(alone)} MB/s, the "
-                       f"fastest server ({best}) {fmt(got[best][0])} MB/s with its processor "
-                       f"{got[best][1]:.0f} % busy")
+        (mb, ring_mb), (busy, _), (cold, _) = (
+            _pair(by_server, "mmsg", f)
+            for f in (speed, lambda r: sections.share(r, "server"), cost))
+        warm, _ = _pair(data["runs"].get("warm", {}).get(count, {}), "mmsg", cost)
+        if None in (mb, ring_mb, busy, cold, warm, alone):
+            continue
+        out.append(
+            f"{int(count):,} files: the disk alone gives {fmt(alone)} MB/s, the pool "
+            f"{fmt(mb / 1e6)}, io_uring {fmt(ring_mb / 1e6)}. The pool keeps the server's processor "
+            f"{busy:.0f} % busy: without any waiting it would carry "
+            f"{100 / max(busy, 1):.2f} times as much. A GB costs it {fmt(cold)} s cold and "
+            f"{fmt(warm)} s warm: what is left to be saved where nothing comes from a disk is "
+            f"copying and sending, and both ways do that alike.")
     return out
 
 
 def _worst(record):
-    """(least throughput, most CPU) of io_uring to the pool where the disk is not slow."""
+    """(least throughput, most CPU) of io_uring to the pool where the disk is fast."""
     fast = [x for kind in ("cold", "warm") for x in ratios(record, kind, speed)]
     dear = [x for kind in ("cold", "warm") for x in ratios(record, kind, cost)]
     for net in NETWORKS:
@@ -150,10 +154,12 @@ def argument(record):
     text = [f"{len(found) - len(failing)} of {len(found)} targets hold."]
     if not worst:
         return text[0] + " The record lacks what the choice of the default would follow from."
-    text.append("\nWhere the disk is fast, the processor is the limit and not the waiting for "
-                "reads:\n\n" + "".join(f"- {line}\n" for line in _limits(record)))
-    text.append(f"Where nothing has to be waited for (cold and warm files on this disk, uploads) "
-                f"io_uring carries at least {worst[0]:.2f} times what the pool carries and costs at "
+    limits = _limits(record)
+    if limits:
+        text.append("\nCold files on the disk that is here, network engine mmsg:\n\n"
+                    + "".join(f"- {line}\n" for line in limits))
+    text.append(f"Where the disk is fast (cold and warm files on this one, uploads) io_uring "
+                f"carries at least {worst[0]:.2f} times what the pool carries and costs at "
                 f"most {worst[1]:.2f} times its processor time."
                 + (f" On the slow disks it carries {span(slow, lambda x: f'{x:.1f}')} times as "
                    "much." if slow else ""))
@@ -186,7 +192,7 @@ def text(record):
     found = rows(record)
     if not found:
         return None
-    return ("Ratios are of io_uring to the thread pool with the same network engine, in the same "
-            "round of the same run.\n\n" + table(["Target", "Measured", ""], found) + "\n"
+    return ("Ratios are of io_uring to the thread pool with the same network engine in the same "
+            "run, medians over its rounds.\n\n" + table(["Target", "Measured", ""], found) + "\n"
             + argument(record))
 

@@ -99,8 +99,9 @@ class Bench:
         own words on its reads and turns, if it has any."""
         limit = limit or self.limit
         with self.start(name, root, options) as server:
-            if warm:
-                self.load(server, ["-c", 1, "-n", 1, "-b", 65464, "--no-verify", warm])
+            if warm and not self.load(server, ["-c", 1, "-n", 1, "-d", limit, "-b", 65464,
+                                               "--no-verify", warm])["succeeded"]:
+                raise servers.Unavailable(f"{name} does not serve one client")
             before, disk = server.memory_high(), server.disk_bytes()
             result = self.load(server, ["-d", limit, *arguments], limit)
             after = server.memory_high()

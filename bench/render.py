@@ -80,7 +80,7 @@ def add_cases(doc, record):
                 "floor = 1; less is better; cut at 8", cpu, names, clip=8)
     doc.add("## Throughput and CPU\n")
     doc.picture(plot.bars, "throughput.svg", "throughput by case", "Throughput",
-                "MB/s; more is better", {c: v for c, v in rate.items() if c != "S"}, names,
+                "MB/s, logarithmic; more is better", {c: v for c, v in rate.items() if c != "S"}, names,
                 log=True)
     for title, text in found:
         doc.add(f"### {title}\n\n{text}")
@@ -112,7 +112,7 @@ def add_concurrency(doc, record):
                 "Cost of a packet as clients become more", "µs of server CPU per packet", cost,
                 "clients")
     doc.picture(plot.lines, "concurrency-memory.svg", "memory over concurrency",
-                "Memory as clients become more", "MB more than before", memory, "clients")
+                "Memory as clients become more", "MB more than before, logarithmic", memory, "clients")
     doc.picture(plot.lines, "concurrency-latency.svg", "latency over concurrency",
                 "Whole transfer, p99", "ms", tail, "clients")
     doc.add(text)

@@ -151,6 +151,7 @@ static void test_network(void **state)
     wrong("127.0.0.1 --loss 101 f", "percentage");
     wrong("127.0.0.1 --loss -1 f", "percentage");
     wrong("127.0.0.1 --loss up=1 f", "percentage");
+    wrong("127.0.0.1 --loss in=1, f", "percentage");
     wrong("127.0.0.1 --delay 5~x f", "milliseconds");
     assert_int_equal(parse("127.0.0.1 --misbehave vanish:20 --hold 2 f"), 0);
     assert_int_equal(plan.misbehave, BENCH_VANISH);
@@ -196,6 +197,7 @@ static void test_classes(void **state)
     wrong("127.0.0.1 --client windows f", "no such client");
     wrong("127.0.0.1 --client plain:blksize=7 f", "blksize=7");
     wrong("127.0.0.1 --client plain:0 f", "weight");
+    wrong("127.0.0.1 --client plain::3 f", "weight");
 }
 
 static void test_mistakes(void **state)

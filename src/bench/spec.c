@@ -102,7 +102,8 @@ static int both_ways(struct bench_parse *p, const char *text,
         if (err < 0)
             return err;
         text += strcspn(text, ",");
-        text += *text == ',';
+        if (*text == ',' && *++text == '\0')
+            return -EINVAL;
     }
     return 0;
 }
@@ -205,7 +206,7 @@ static int add_class(struct bench_parse *p, const char *spec)
     struct bench_plan *plan = p->plan;
     struct bench_class *c = &plan->classes[plan->class_count];
     uint32_t weight = 1;
-    char text[200], *save;
+    char text[200], *rest = text;
 
     if (strlen(spec) >= sizeof(text))
         return bench_spec_complain(p, "--client %.60s...: too long", spec);
@@ -217,11 +218,10 @@ static int add_class(struct bench_parse *p, const char *spec)
         .tsize = p->tsize,
         .mode = p->mode,
     };
-    const char *name = strtok_r(text, ":", &save);
-    c->profile = name ? bench_profile_find(name) : NULL;
+    c->profile = bench_profile_find(strsep(&rest, ":"));
     if (!c->profile)
         return bench_spec_complain(p, "--client %.60s: there is no such client (see --help)", spec);
-    for (char *word; (word = strtok_r(NULL, ":", &save)) != NULL;)
+    for (char *word; (word = strsep(&rest, ":")) != NULL;)
         if (take_class_word(c, word, &weight) < 0)
             return bench_spec_complain(p,
                                        "--client %.60s: %.40s: expected a weight, or blksize=, "

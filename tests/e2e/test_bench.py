@@ -1,5 +1,6 @@
 """ringtftp-bench: what it counts is what the kernel counted, and it works with every server."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -194,6 +195,9 @@ def test_wrong_content_is_seen(start, root, tmp_path):
     listed.write_text("middle sha256=" + 64 * "0" + "\n")
     result = bench(where(server), "-n", 3, "--list", listed, code=TEMPFAIL)
     assert result["failures"]["content"] == 3
+    right = hashlib.sha256((root / "middle").read_bytes()).hexdigest()
+    listed.write_text(f"# name\nmiddle sha256={right} weight=2\nlarge local={root / 'large'}\n")
+    all_complete(bench(where(server), "-n", 20, "-b", 1428, "--list", listed), 20)
 
 
 def test_failures_by_reason(start, root):
@@ -327,6 +331,27 @@ def test_counts_agree_with_the_kernel(namespace, root, how):
     # IPv4 and UDP headers: 20 and 8 bytes.
     traffic = result["udp_bytes_in"] + result["udp_bytes_out"] + 28 * packets
     assert bytes_after - bytes_before == pytest.approx(traffic, rel=0.01)
+
+
+def test_a_range_of_sources_in_a_namespace(namespace, root):
+    """Every client from an address of its own; the server's log has them."""
+    subprocess.run([*namespace.inside, "ip", "route", "add", "local", "10.9.0.0/24", "dev", "lo"],
+                   check=True, capture_output=True)
+    command = [*namespace.inside, str(conftest.PROGRAM), "--root", str(root), "--listen",
+               "10.9.0.1:6969", "-o", "log.level=info"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True) as server:
+        try:
+            while "listening" not in server.stderr.readline():
+                assert server.poll() is None
+            all_complete(bench("10.9.0.1:6969", "-c", 20, "-n", 20, "--source",
+                               "10.9.0.11-10.9.0.30", "--local", root, "small",
+                               inside=namespace.inside), 20)
+        finally:
+            server.terminate()
+            log = server.communicate(timeout=20)[1]
+    assert {line.split("peer=")[1].split(":")[0] for line in log.splitlines() if "peer=" in line} \
+        == {f"10.9.0.{n}" for n in range(11, 31)}
 
 
 def peer(name):
