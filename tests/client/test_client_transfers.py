@@ -60,8 +60,7 @@ def test_options(client, server, options):
 
 
 @pytest.mark.sanitize
-def test_more_than_65535_blocks(client, server):
-    """C27"""
+def test_C27_more_than_65535_blocks(client, server):
     content = pattern(70000 * 8 + 3)
     place(server, "f", content)
     done = client("get", "-b", "8", "-w", "64", target(server, "f"))
