@@ -364,6 +364,7 @@ enum client_status client_run(const struct client_options *o, struct client_plan
                                    isatty(STDERR_FILENO));
     enum client_status status = set_up(&c, error);
     if (status == CLIENT_OK) {
+        progress_start(&c.progress, c.started);
         run(&c);
         report_total(&c);
         status = report_status(plan);

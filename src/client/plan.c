@@ -54,6 +54,17 @@ static char *printable(const char *label)
     return strdup(escape_bytes(view_of(label, strlen(label)), text, sizeof(text)));
 }
 
+/* What tells one file from the next on a narrow line. */
+static const char *name_in(const char *label)
+{
+    const char *name = plan_last_part(label);
+    const char *colon = strrchr(name, ':');
+
+    if (colon && colon[1] != '\0')
+        name = colon + 1;
+    return *name ? name : label;
+}
+
 enum client_status plan_add(struct planner *p, const struct client_target *t, char *file,
                             char *local, char *spool, const char *label)
 {
@@ -75,6 +86,7 @@ enum client_status plan_add(struct planner *p, const struct client_target *t, ch
     item->label = printable(label);
     if (!item->label)
         return plan_out_of_memory(p);
+    item->name = name_in(item->label);
     item->mode = t->mode_given ? t->mode : p->options->mode;
     if (*file == '\0')
         return plan_problem(p, CLIENT_USAGE, "'%s': the name of the remote file is missing",

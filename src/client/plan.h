@@ -34,7 +34,8 @@ struct client_item {
     char *file;  /* remote name */
     char *local; /* get: name in the output folder; put: path below / ; NULL: standard output */
     char *label; /* the same as the user wrote it, fit to be printed */
-    char *spool; /* put: a copy made for this run, to be removed */
+    const char *name; /* its last part: the end of label */
+    char *spool;      /* put: a copy made for this run, to be removed */
     struct client_result result;
 };
 

@@ -17,7 +17,17 @@
 
 void progress_init(struct progress *p, bool on)
 {
-    *p = (struct progress){.on = on, .next = on ? 0 : NSEC_NEVER};
+    static char buffer[16 * 1024];
+
+    *p = (struct progress){.on = on, .next = NSEC_NEVER};
+    if (on) /* what a redraw changes is seen at once, or not at all */
+        setvbuf(stderr, buffer, _IOFBF, sizeof(buffer));
+}
+
+void progress_start(struct progress *p, nsec now)
+{
+    if (p->on)
+        p->next = now + INTERVAL;
 }
 
 char *progress_bytes(char *buf, size_t size, double bytes)
@@ -93,7 +103,9 @@ static void put_line(struct progress *p, unsigned width, const char *name, const
     char line[512];
     int wide = width >= 60 ? NAME_WIDTH : (int)(width / 3);
 
-    snprintf(line, sizeof(line), "%-*.*s %s", wide, wide, name, text);
+    size_t len = strlen(name);
+    const char *end = len > (size_t)wide ? name + len - (size_t)wide : name; /* often tells more */
+    snprintf(line, sizeof(line), "%-*s %s", wide, end, text);
     fprintf(stderr, "%.*s\033[K\n", (int)(MIN(width, sizeof(line)) - 1), line);
     p->drawn++;
 }
@@ -118,7 +130,6 @@ void progress_clear(struct progress *p)
         return;
     go_up(p);
     fputs("\033[J", stderr);
-    fflush(stderr);
     p->drawn = 0;
 }
 
@@ -146,7 +157,7 @@ static void draw_transfer(struct client *c, struct client_transfer *t, unsigned 
     t->shown_at = c->now;
     progress_text(text, sizeof(text), text_width(width), bytes, client_transfer_total(t), t->rate,
                   resent);
-    put_line(&c->progress, width, t->item->label, text);
+    put_line(&c->progress, width, t->item->name, text);
 }
 
 static void draw_total(struct client *c, unsigned width)

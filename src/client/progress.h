@@ -24,9 +24,12 @@ struct progress {
 };
 
 void progress_init(struct progress *p, bool on);
+/* From now on it is drawn, for the first time after one interval: short transfers show no bar. */
+void progress_start(struct progress *p, nsec now);
 /* Redraws when it is time to. */
 void progress_update(struct client *c);
-/* Takes our lines off the screen, so that others can be printed. */
+/* Takes our lines off the screen, so that others can be printed; they are seen together with the
+ * next redraw. */
 void progress_clear(struct progress *p);
 
 /* The part between name and line end; `total` may be TFTP_SIZE_UNKNOWN. Returns buf. */

@@ -107,7 +107,7 @@ static void person_done(const struct client *c, const struct client_item *item)
     double s = seconds(r->seconds_ns);
     uint64_t resent = client_counts_resent(&r->counts, sending(c));
 
-    fprintf(stderr, "%s  %s in %.2f s, %s/s", item->label,
+    fprintf(stderr, "%s  %s in %.2f s, %s/s", item->name,
             progress_bytes(amount, sizeof(amount), (double)r->bytes), s,
             progress_bytes(speed, sizeof(speed), s > 0 ? (double)r->bytes / s : 0));
     if (resent)
@@ -120,7 +120,6 @@ void report_item(struct client *c, const struct client_item *item)
     const struct client_result *r = &item->result;
 
     progress_clear(&c->progress);
-    c->progress.next = c->progress.on ? 0 : NSEC_NEVER;
     c->progress.finished_bytes += r->bytes;
     if (r->status != CLIENT_OK)
         fprintf(stderr, "ringtftp: %s: %s\n", item->label, r->message.text);

@@ -210,11 +210,16 @@ void client_transfer_unreachable(struct client_transfer *t, const struct addr *p
     if ((t->phase != CLIENT_RUNNING && t->phase != CLIENT_LINGERING) ||
         !addr_equal(peer, &t->x.peer))
         return;
+    if (err == EMSGSIZE) {
+        /* Somewhere on the way packets have to be smaller, as the kernel knows from now on: what
+         * was lost goes out again in fragments, and the next file is asked for in blocks that
+         * fit. */
+        client_note(t->client, t, "the path takes smaller packets only; they go in fragments");
+        t->item->host->payloads[t->address] = 0;
+        return;
+    }
     t->send_error = err;
-    if (err == EMSGSIZE)
-        xfer_on_send_error(&t->x, err, t->client->now);
-    else
-        xfer_on_unreachable(&t->x, t->client->now);
+    xfer_on_unreachable(&t->x, t->client->now);
 }
 
 void client_transfer_timer(struct client_transfer *t)

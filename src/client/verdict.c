@@ -123,9 +123,6 @@ static void ours(struct client_transfer *t)
 
     if (t->fall_back == CLIENT_TIMEOUT)
         timed_out(t);
-    else if (t->send_error == EMSGSIZE)
-        set(t, CLIENT_UNREACHABLE, "blocks of %u bytes do not fit the path; try --blksize 512",
-            s->params.blksize);
     else if (s->error == TFTP_ERR_OPTION)
         set(t, CLIENT_PROTOCOL,
             "the server answered with options that were not asked for; it cannot be trusted");

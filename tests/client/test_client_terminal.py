@@ -24,6 +24,7 @@ class Terminal:
         self.pid, self.master = pty.fork()
         if self.pid == 0:
             os.chdir(client.folder)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where tests run in background
             command = client.command(*arguments)
             os.execv(command[0], command)
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
@@ -126,7 +127,7 @@ def stepping():
 def test_progress_bar(client, stepping):
     terminal = Terminal(client, "get", "-b", "512", "-w", "1", stepping.target("kernel"))
     stepping.allow(25)
-    terminal.read_until(rb"\[=+> +\]  25%")
+    terminal.read_until(rb"(^|[\r\n])kernel +\[=+> +\]  25%")
     stepping.allow(60)
     terminal.read_until(rb"\[=+> +\]  60%")
     terminal.read_until(rb"ETA \d+:\d\d")
@@ -134,7 +135,7 @@ def test_progress_bar(client, stepping):
     assert terminal.wait() == 0
     screen = terminal.screen()
     assert len(screen) == 1
-    assert re.search(r"kernel  50\.0 KiB in [0-9.]+ s, ", screen[0])
+    assert re.match(r"kernel  50\.0 KiB in [0-9.]+ s, ", screen[0])
     assert (client.folder / "kernel").read_bytes() == b"x" * (100 * 512 - 12)
 
 
