@@ -1,12 +1,13 @@
 #!/usr/bin/python3
-"""ringtftp beside other people's clients: the same server, the same options, by turns.
+"""ringtftp beside other people's clients: the same servers, the same options, by turns.
 
-    bench/client.py [--build DIR] [--rounds N] [--json FILE]
+    bench/client.py [--build DIR] [--rounds N] [--server NAME]... [--jobs TEXT] [--json FILE]
+                    [--markdown]
 
 Each line is a job; each client does it once a round, in turn, so that what else happens on the
 machine meets all of them. The figure is the median of the wall times, and its ratio to ringtftp's
 (above 1: ringtftp is faster). Contents are compared after every run. Files go to /dev/shm, so that
-no disk is measured.
+no disk is measured. A client that cannot do a job (no such option) is left out of it.
 """
 
 import argparse
@@ -25,11 +26,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import servers  # noqa: E402
 
 SMALL = 1000
+LARGE = 100 << 20
+SERVERS = {"ringtftpd": "ringtftpd mmsg+threads", "in.tftpd": "in.tftpd"}
+CLIENTS = {"ringtftp": None, "curl": "curl", "curl -Z": "curl", "tftp-hpa": "tftp", "atftp": "atftp"}
 
 
 def make_files(root):
-    (root / "5m").write_bytes(os.urandom(5 << 20))
-    (root / "100m").write_bytes(os.urandom(100 << 20))
+    (root / "large").write_bytes(os.urandom(LARGE))
     (root / "small").mkdir()
     for n in range(1, SMALL + 1):
         (root / "small" / f"f{n}").write_bytes(os.urandom(1000))
@@ -37,76 +40,100 @@ def make_files(root):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def one_file(name, blksize, window, port, program):
-    """{client: (command, None)} for a single download to `out`."""
-    at = f"127.0.0.1:{port}:{name}"
-    jobs = {"ringtftp": [program, "get", "-b", blksize, "-w", window, at, "-o", "out"]}
+def one_file(blksize, window, server, program):
+    """{client: (command, standard input)} for a single download to `out`."""
+    url = f"tftp://{server.address}/large"
+    jobs = {"ringtftp": [program, "get", "-b", blksize, "-w", window, f"{server.address}:large",
+                         "-o", "out"]}
     if window == 1:
-        jobs["curl"] = ["curl", "-sf", "--tftp-blksize", blksize, f"tftp://127.0.0.1:{port}/{name}",
-                        "-o", "out"]
+        jobs["curl"] = ["curl", "-sf", "--tftp-blksize", blksize, url, "-o", "out"]
     if window == 1 and blksize == 512:
-        jobs["tftp-hpa"] = ["tftp", "-m", "binary", "127.0.0.1", port, "-c", "get", name, "out"]
+        jobs["tftp-hpa"] = ["tftp", "-m", "binary", server.host, server.port, "-c", "get", "large",
+                            "out"]
     jobs["atftp"] = ["atftp", "--option", f"blksize {blksize}",
                      *(["--option", f"windowsize {window}"] if window > 1 else []),
-                     "-g", "-r", name, "-l", "out", "127.0.0.1", port]
-    return {client: [str(word) for word in command] for client, command in jobs.items()}
+                     "-g", "-r", "large", "-l", "out", server.host, server.port]
+    return {client: ([str(word) for word in command], "") for client, command in jobs.items()}
 
 
-def many_files(port, program):
-    url = f"tftp://127.0.0.1:{port}/small/f"
-    each = "i=1; while [ $i -le {n} ]; do {command}; i=$((i+1)); done"
+def many_files(server, program):
+    """Each client in one process, in the way that is fastest for it."""
+    url = f"tftp://{server.address}/small/f[1-{SMALL}]"
+    names = range(1, SMALL + 1)
+    gets = "".join(f"get small/f{n} f{n}\n" for n in names) + "quit\n"
+    listed = "".join(f"f{n}\n" for n in names)
     return {
-        "ringtftp": [program, "get", "-l", "../names", f"127.0.0.1:{port}:small/"],
-        "curl": ["curl", "-sf", f"{url}[1-{SMALL}]", "-o", "f#1"],
-        "tftp-hpa": ["sh", "-c", each.format(n=SMALL, command=f"tftp -m binary 127.0.0.1 {port} "
-                                             "-c get small/f$i f$i")],
-        "atftp": ["sh", "-c", each.format(n=SMALL, command="atftp -g -r small/f$i -l f$i "
-                                          f"127.0.0.1 {port}")],
+        "ringtftp": ([program, "get", "-l", "-", f"{server.address}:small/"], listed),
+        "curl": (["curl", "-sf", url, "-o", "f#1"], ""),
+        "curl -Z": (["curl", "-sfZ", "--parallel-max", "8", url, "-o", "f#1"], ""),
+        "tftp-hpa": (["tftp", "-m", "binary", server.host, str(server.port)], gets),
+        "atftp": (["atftp", server.host, str(server.port)], gets),
     }
 
 
-def check(root, folder, wanted):
-    if wanted:
-        assert filecmp.cmp(folder / "out", root / wanted, shallow=False), wanted
+def check(root, folder, many):
+    if not many:
+        assert filecmp.cmp(folder / "out", root / "large", shallow=False)
         return
     for n in range(1, SMALL + 1):
         assert filecmp.cmp(folder / f"f{n}", root / "small" / f"f{n}", shallow=False), n
 
 
-def run(command, folder):
+def run(command, text, folder):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     begun = time.perf_counter()
-    subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    subprocess.run(command, cwd=folder, input=text, text=True, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL, check=True)
     return time.perf_counter() - begun
 
 
-def measure(title, clients, wanted, root, folder, rounds):
+def measure(title, clients, many, root, folder, rounds):
     times = {client: [] for client in clients}
     for _ in range(rounds):
-        for client, command in clients.items():
-            times[client].append(run(command, folder))
-            check(root, folder, wanted)
+        for client, (command, text) in clients.items():
+            times[client].append(run(command, text, folder))
+            check(root, folder, many)
     medians = {client: statistics.median(t) for client, t in times.items()}
     own = medians["ringtftp"]
-    print(f"{title:34}" + "  ".join(f"{client} {m:.3f} s ({m / own:.2f})"
+    print(f"{title:44}" + "  ".join(f"{client} {m:.3f} s ({m / own:.2f})"
                                     for client, m in medians.items()), flush=True)
     return {"job": title, "seconds": times, "ratio": {c: m / own for c, m in medians.items()}}
+
+
+def jobs_of(name, server, program):
+    """[(title, {client: ...}, many files?)]"""
+    shapes = [(512, 1), (1428, 1)]
+    if name == "ringtftpd":  # the other one knows no windows
+        shapes += [(1428, 16), (1428, 64)]
+    jobs = [(f"{name}, 100 MiB, blksize {b}, windowsize {w}", one_file(b, w, server, program), False)
+            for b, w in shapes]
+    return [*jobs, (f"{name}, {SMALL} files of 1000 bytes", many_files(server, program), True)]
+
+
+def markdown(results, clients):
+    print("\n| Work | " + " | ".join(clients) + " |")
+    print("| --- |" + " ---: |" * len(clients))
+    for result in results:
+        cells = [f"{result['ratio'][c]:.2f}" if c in result["ratio"] else "-" for c in clients]
+        print(f"| {result['job']} | " + " | ".join(cells) + " |")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=pathlib.Path, default=servers.TOP / "build")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--server", action="append", choices=SERVERS, help="default: each")
+    parser.add_argument("--jobs", default="", help="only those whose title has this in it")
     parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
-    program = str(options.build.resolve() / "src/cli/ringtftp")
-    have = {"ringtftp": True, "curl": shutil.which("curl"), "atftp": shutil.which("atftp"),
-            "tftp-hpa": shutil.which("tftp")}
-    for client, path in have.items():
-        if not path:
-            print(f"{client} is not installed and is left out", file=sys.stderr)
+    build = options.build.resolve()
+    program = str(build / "src/cli/ringtftp")
+    have = [c for c, needs in CLIENTS.items() if not needs or shutil.which(needs)]
+    for client in CLIENTS.keys() - set(have):
+        print(f"{client} is not installed and is left out", file=sys.stderr)
+    results = []
     with tempfile.TemporaryDirectory(dir="/dev/shm") as temporary:
         top = pathlib.Path(temporary)
         root, folder = top / "root", top / "out"
@@ -114,24 +141,19 @@ def main():
         root.chmod(0o755)
         top.chmod(0o755)
         make_files(root)
-        (top / "names").write_text("".join(f"f{n}\n" for n in range(1, SMALL + 1)))
-        port = servers.free_port()
-        server = subprocess.Popen([str(options.build.resolve() / "src/cli/ringtftpd"), "--root",
-                                   str(root), "--listen", f"127.0.0.1:{port}", "-o",
-                                   "log.level=error"])
-        try:
-            subprocess.run([program, "probe", "-q", f"127.0.0.1:{port}:5m"], check=False,
-                           capture_output=True)
-            jobs = [(f"5 MiB, blksize {b}, lock-step", one_file("5m", b, 1, port, program), "5m")
-                    for b in (512, 1428)]
-            jobs += [(f"100 MiB, blksize 1428, window {w}",
-                      one_file("100m", 1428, w, port, program), "100m") for w in (16, 64)]
-            jobs.append((f"{SMALL} files of 1000 bytes", many_files(port, program), None))
-            results = [measure(title, {c: x for c, x in clients.items() if have[c]}, wanted, root,
-                               folder, options.rounds) for title, clients, wanted in jobs]
-        finally:
-            server.terminate()
-            server.wait()
+        for name in options.server or SERVERS:
+            try:
+                server = servers.Server(SERVERS[name], build, root)
+            except servers.Unavailable as reason:
+                print(f"{name} is left out: {reason}", file=sys.stderr)
+                continue
+            with server:
+                results += [measure(title, {c: clients[c] for c in have if c in clients}, many,
+                                    root, folder, options.rounds)
+                            for title, clients, many in jobs_of(name, server, program)
+                            if options.jobs in title]
+    if options.markdown:
+        markdown(results, have)
     if options.json:
         options.json.write_text(json.dumps({"processors": os.cpu_count(),
                                             "machine": os.uname().machine, "jobs": results},
