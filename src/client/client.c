@@ -21,6 +21,7 @@
 #define LINGERING_MAX 64
 #define END_PATIENCE  (5 * NSEC_PER_SEC)
 #define END_TICK      (50 * NSEC_PER_MSEC)
+#define SPIN          (50 * NSEC_PER_USEC) /* in lock-step with a near server a sleep costs more */
 
 volatile sig_atomic_t client_interrupted;
 static struct loop *woken; /* by the signal handler */
@@ -198,33 +199,39 @@ static void stop(struct client *c)
     c->lingering_count = 0;
 }
 
-static bool busy(const struct client *c)
+bool client_busy(const struct client *c)
 {
     return c->running_count > 0 || c->lingering_count > 0 || !list_empty(&c->ended) ||
            (!c->stopping && c->next != &c->plan->items);
 }
 
-static void run(struct client *c)
+void client_start(struct client *c)
 {
     start_more(c);
     take_ended(c);
     start_more(c);
-    while (busy(c)) {
-        nsec deadline = nsec_min(wheel_next(&c->wheel), c->progress.next);
-        c->now = loop_wait(c->loop, net_pending(c->net) ? 0 : deadline);
-        if (client_interrupted && !c->stopping)
-            stop(c);
-        xfer_env_resume(&c->env, c->now);
-        receive(c);
-        file_complete(c->files, FILE_BUDGET);
-        wheel_fire(&c->wheel, c->now, on_timer, c);
-        net_flush(c->net);
-        do {
-            take_ended(c);
-            start_more(c);
-        } while (!list_empty(&c->ended));
-        progress_update(c);
-    }
+}
+
+nsec client_deadline(const struct client *c)
+{
+    return net_pending(c->net) ? 0 : nsec_min(wheel_next(&c->wheel), c->progress.next);
+}
+
+void client_turn(struct client *c, nsec now)
+{
+    c->now = now;
+    if (client_interrupted && !c->stopping)
+        stop(c);
+    xfer_env_resume(&c->env, c->now);
+    receive(c);
+    file_complete(c->files, FILE_BUDGET);
+    wheel_fire(&c->wheel, c->now, on_timer, c);
+    net_flush(c->net);
+    do {
+        take_ended(c);
+        start_more(c);
+    } while (!list_empty(&c->ended));
+    progress_update(c);
 }
 
 /* ---- Start and end ---- */
@@ -245,16 +252,17 @@ static int make_network(struct client *c)
     c->net = c->loop ? net_new(&net_mmsg_ops, c->loop, &config) : NULL;
     if (!c->net)
         return -errno;
-    net_on_unreachable(c->net, on_unreachable, c);
+    if (sysconf(_SC_NPROCESSORS_ONLN) > 1) /* the server may want the only one */
+        loop_set_spin(c->loop, SPIN);
     return 0;
 }
 
-static int make_files(struct client *c)
+/* What transfers stand on: the store, the timers, and where they tell what happens. */
+int client_assemble(struct client *c, nsec now)
 {
     const struct client_options *o = c->options;
     size_t wish = 2 * (size_t)o->blksize * o->windowsize;
     size_t buffer = MIN(MAX(BUFFERS_ALL / o->jobs, BUFFER_LEAST), BUFFER_MOST);
-    const struct file_config files = {.threads = MIN(o->jobs, 4U) + 1, .thread_queue = 1024};
 
     buffer = MAX(buffer, MIN(wish, BUFFERS_ALL));
     c->window_bytes = buffer / 2;
@@ -270,9 +278,37 @@ static int make_files(struct client *c)
         .upload_mode = 0666, /* the umask applies */
         .upload_buffer_bytes = buffer,
     };
+    c->store = store_new(c->files, &store);
+    if (!c->store)
+        return -errno;
+    list_init(&c->running);
+    list_init(&c->ended);
+    list_init(&c->lingering);
+    c->next = c->plan->items.next;
+    c->started = c->now = now;
+    wheel_init(&c->wheel, now);
+    xfer_env_init(&c->env);
+    c->env.net = c->net;
+    c->env.wheel = &c->wheel;
+    c->env.store = c->store;
+    c->env.ended = client_transfer_ended;
+    c->env.send_failed = on_send_failed;
+    if (o->verbose)
+        c->env.sent = client_trace_sent;
+    c->env.owner = c;
+    net_on_unreachable(c->net, on_unreachable, c);
+    return 0;
+}
+
+static int make_files(struct client *c)
+{
+    const struct file_config files = {
+        .threads = MIN(c->options->jobs, 4U) + 1,
+        .thread_queue = 1024,
+    };
+
     c->files = file_io_new(c->loop, NULL, &files);
-    c->store = c->files ? store_new(c->files, &store) : NULL;
-    return c->store ? 0 : -errno;
+    return c->files ? 0 : -errno;
 }
 
 static enum client_status open_root(struct client *c, struct client_error *error)
@@ -296,6 +332,8 @@ static enum client_status set_up(struct client *c, struct client_error *error)
     int err = make_network(c);
     if (err == 0)
         err = make_files(c);
+    if (err == 0)
+        err = client_assemble(c, loop_clock());
     if (err == 0 && getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
         err = -errno;
     if (err < 0) {
@@ -303,17 +341,6 @@ static enum client_status set_up(struct client *c, struct client_error *error)
         return CLIENT_SYSTEM;
     }
     prng_seed(&c->prng, seed);
-    c->started = c->now = loop_clock();
-    wheel_init(&c->wheel, c->now);
-    xfer_env_init(&c->env);
-    c->env.net = c->net;
-    c->env.wheel = &c->wheel;
-    c->env.store = c->store;
-    c->env.ended = client_transfer_ended;
-    c->env.send_failed = on_send_failed;
-    if (c->options->verbose)
-        c->env.sent = client_trace_sent;
-    c->env.owner = c;
     woken = c->loop;
     return CLIENT_OK;
 }
@@ -355,17 +382,16 @@ static void tear_down(struct client *c)
 enum client_status client_run(const struct client_options *o, struct client_plan *plan,
                               struct client_error *error)
 {
-    struct client c = {.options = o, .plan = plan, .root_fd = -1, .next = plan->items.next};
+    struct client c = {.options = o, .plan = plan, .root_fd = -1};
 
-    list_init(&c.running);
-    list_init(&c.ended);
-    list_init(&c.lingering);
     progress_init(&c.progress, !o->quiet && !o->verbose && !o->json && o->command != CLIENT_PROBE &&
                                    isatty(STDERR_FILENO));
     enum client_status status = set_up(&c, error);
     if (status == CLIENT_OK) {
         progress_start(&c.progress, c.started);
-        run(&c);
+        client_start(&c);
+        while (client_busy(&c))
+            client_turn(&c, loop_wait(c.loop, client_deadline(&c)));
         report_total(&c);
         status = report_status(plan);
     }

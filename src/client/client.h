@@ -58,6 +58,19 @@ void client_catch_signals(void);
 enum client_status client_run(const struct client_options *o, struct client_plan *plan,
                               struct client_error *error);
 
+/*
+ * The parts that client_run() is made of, for a caller with a network, files and a clock of its
+ * own. In *c are the options, the plan, the network, the files and the root folder; _assemble()
+ * makes the rest (0 or -errno), and the caller frees the store. A turn does what is due at `now`;
+ * the next one is due at the deadline or when something arrives, until the client is no longer
+ * busy.
+ */
+MUST_CHECK int client_assemble(struct client *c, nsec now);
+void client_start(struct client *c);
+bool client_busy(const struct client *c);
+nsec client_deadline(const struct client *c);
+void client_turn(struct client *c, nsec now);
+
 /* A line of --verbose on standard error. */
 void client_note(struct client *c, const struct client_transfer *t, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
