@@ -13,6 +13,7 @@
 
 #define ROUNDS_MAX    16
 #define FILE_BUDGET   256
+#define FILE_HERE_MAX (5 * NSEC_PER_MSEC)
 #define CHUNK_BYTES   (64 * 1024)
 #define BUFFER_LEAST  (128 * 1024) /* of one upload or download between wire and disk */
 #define BUFFER_MOST   (1024 * 1024)
@@ -305,6 +306,7 @@ static int make_files(struct client *c)
     const struct file_config files = {
         .threads = MIN(c->options->jobs, 4U) + 1,
         .thread_queue = 1024,
+        .here_max = FILE_HERE_MAX,
     };
 
     c->files = file_io_new(c->loop, NULL, &files);

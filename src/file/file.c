@@ -77,6 +77,8 @@ struct file_io *file_io_new(struct loop *loop, struct ring *ring, const struct f
     f->config = *config;
     f->use_uring = config->use_uring;
     f->threads = file_threads_new(loop, config->threads, config->thread_queue);
+    if (f->threads)
+        file_threads_run_here(f->threads, config->here_max);
     if (f->threads && ring)
         f->uring = file_uring_new(f, ring);
     if (!f->threads || (ring && !f->uring)) {

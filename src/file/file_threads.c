@@ -32,6 +32,7 @@ struct file_threads {
     /* Worker's thread only. */
     struct list pending; /* submitted since the last flush */
     nsec look_at;        /* for threads that hang */
+    nsec here_max;       /* 0: nothing runs on the caller's thread (any more) */
 
     atomic_uint waiting;  /* in `pending`, `fast` and `slow` */
     atomic_bool any_done; /* `finished` is not empty */
@@ -271,8 +272,33 @@ static void rouse(struct file_threads *t)
             break; /* those that run do the work */
 }
 
+/* A hop to a thread and back costs more than most operations. */
+static void run_here(struct file_threads *t)
+{
+    struct list *node;
+
+    while (t->here_max && (node = list_pop_front(&t->pending)) != NULL) {
+        nsec begun = loop_clock();
+
+        atomic_fetch_sub(&t->waiting, 1);
+        t->run(container_of(node, struct file_req, link));
+        if (loop_clock() - begun > t->here_max)
+            t->here_max = 0;
+        pthread_mutex_lock(&t->lock);
+        list_push_back(&t->finished, node);
+        atomic_store(&t->any_done, true);
+        pthread_mutex_unlock(&t->lock);
+    }
+}
+
+void file_threads_run_here(struct file_threads *t, nsec longest)
+{
+    t->here_max = longest;
+}
+
 nsec file_threads_flush(struct file_threads *t, nsec now)
 {
+    run_here(t);
     if (atomic_load_explicit(&t->waiting, memory_order_relaxed) == 0)
         return NSEC_NEVER;
     if (list_empty(&t->pending) && now < t->look_at)

@@ -39,6 +39,10 @@ bool file_threads_any_done(const struct file_threads *t);
 /* Moves finished requests to `done`. */
 void file_threads_collect(struct file_threads *t, struct list *done);
 
+/* Requests run on the caller's thread, in the flush, until one of them takes longer than this; from
+ * then on by the threads. 0: by the threads. */
+void file_threads_run_here(struct file_threads *t, nsec longest);
+
 /* For tests: runs in place of file_sys_run(). Set before the first submit. */
 void file_threads_on_run(struct file_threads *t, void (*run)(struct file_req *req));
 

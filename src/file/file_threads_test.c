@@ -272,6 +272,41 @@ static void test_one_wake_for_a_batch(void **state)
     close_pool();
 }
 
+static pthread_t runner[REQS];
+
+/* Takes long when it is told to. */
+static void run_noting(struct file_req *req)
+{
+    runner[req - reqs] = pthread_self();
+    for (nsec end = loop_clock() + req->offset; loop_clock() < end;)
+        ;
+    pthread_mutex_lock(&lock);
+    ran++;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+/* On the caller's thread until one was slow; that one's result comes like all others. */
+static void test_runs_here_until_one_is_slow(void **state)
+{
+    (void)state;
+    open_pool(2);
+    file_threads_on_run(pool, run_noting);
+    file_threads_run_here(pool, 2 * NSEC_PER_MSEC);
+    for (unsigned i = 0; i < 4; i++) {
+        reqs[i] = (struct file_req){.op = FILE_WRITE, .offset = i == 1 ? 5 * NSEC_PER_MSEC : 0};
+        file_threads_submit(pool, &reqs[i]);
+    }
+    file_threads_flush(pool, loop_clock());
+    wait_until(&ran, 4);
+    assert_true(pthread_equal(runner[0], pthread_self()));
+    assert_true(pthread_equal(runner[1], pthread_self()));
+    assert_false(pthread_equal(runner[2], pthread_self()));
+    assert_false(pthread_equal(runner[3], pthread_self()));
+    finish(4);
+    close_pool();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +317,7 @@ int main(void)
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_one_wake_for_a_batch),
+        cmocka_unit_test(test_runs_here_until_one_is_slow),
     };
 
     return cmocka_run_group_tests_name("pool of threads", tests, NULL, NULL);

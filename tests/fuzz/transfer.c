@@ -51,7 +51,7 @@ static struct world {
     unsigned blksize;
     uint8_t request[TFTP_REQUEST_MAX];
     size_t request_len;
-    bool granted;
+    bool begun; /* the server has answered the last request */
     bool dirty; /* something came that no honest server sends: contents say nothing */
     bool fail_files;
     unsigned reported;
@@ -100,7 +100,7 @@ static void note_request(const uint8_t *p, size_t n)
     w->request_len = n;
     w->last_block = 0;
     w->blksize = TFTP_BLKSIZE_DEFAULT;
-    w->granted = false;
+    w->begun = false;
 }
 
 /* What leaves the client, as the server sees it. */
@@ -314,6 +314,7 @@ static void honest_data(unsigned who, unsigned ahead, unsigned cut)
     for (size_t i = 0; i < n; i++)
         bytes[i] = byte_at((uint64_t)(block - 1) * w->blksize + i);
     arrive_packet(who, TFTP_DATA, block, bytes, n);
+    w->begun = true;
     if (ahead && cut) /* others may now come to stand behind it */
         w->dirty = true;
 }
@@ -326,8 +327,8 @@ static void honest_oack(unsigned who, unsigned blksize, unsigned tsize)
     size_t n = 0;
 
     /* The server's side is one conversation; what belongs to two is not told apart. */
-    w->dirty = w->dirty || w->granted || who || w->last_block || w->options.jobs > 1;
-    w->granted = true;
+    w->dirty = w->dirty || w->begun || who || w->last_block || w->options.jobs > 1;
+    w->begun = true;
     if (tftp_request_parse(&r, view_of(w->request, w->request_len)) < 0)
         return;
     text[n++] = 0;
