@@ -5,13 +5,14 @@
 #   make test     install what is missing (Debian 12), build, run every test; ends in one line
 #   make bench    measure this server, others and the floor (half an hour; QUICK=1: 5 minutes)
 #   make soak     10,000 transfers, some of them cancelled, under valgrind
+#   make fuzz     libFuzzer over tests/fuzz, FUZZ_SECONDS (60) of processor time for each target
 #   make format   let clang-format lay out the C sources
 #   make clean    remove what was built
 
 BUILD ?= build
 PORT  ?= 6969
 
-.PHONY: all run test bench format clean
+.PHONY: all run test bench soak fuzz format clean
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
 
@@ -35,8 +36,11 @@ bench: all
 soak: all
 	@tools/soak $(BUILD)
 
+fuzz:
+	@tools/fuzz $(if $(FUZZ_SECONDS),--seconds $(FUZZ_SECONDS)) $(FUZZ_ARGS)
+
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 clean:
-	@rm -rf $(BUILD) build-asan
+	@rm -rf $(BUILD) build-asan build-fuzz

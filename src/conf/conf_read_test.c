@@ -174,6 +174,8 @@ static const struct mistake broken[] = {
     {"[performance]\nthreads = 064\n", "f.toml:2:"},
     {"[performance]\nthreads = 99999999999999999999\n", "f.toml:2:"},
     {"root = \"\xff\xfe\"\n", "f.toml:1:8: "},
+    {"\xc4\x90 = 1\n", "f.toml:1:1: "},
+    {"root = \"/x\" \xe3\x80\x81\n", "f.toml:1:13: "},
 };
 
 static void test_not_toml(void **state)
