@@ -192,6 +192,21 @@ static void first_block_lost(void **state)
     assert_acks(-1, T0 + 30 * MS);
 }
 
+/* atftp goes on to DATA 2 when its DATA 1 was lost behind an OACK; the ACK of the gap recalls it.
+ */
+static void client_that_leaves_block_1_behind(void **state)
+{
+    (void)state;
+    opened(1);
+    refuses(2, 512, T0 + 5000 * MS);
+    assert_acks(0, T0 + 5000 * MS);
+    takes(1, 512, T0 + 5030 * MS);
+    assert_acks(1, T0 + 5030 * MS);
+    opened(1);
+    refuses(7, 512, T0 + 5000 * MS);
+    assert_acks(-1, T0 + 5000 * MS);
+}
+
 static void too_long_a_block_ends_it(void **state)
 {
     struct fixture_taken t;
@@ -336,6 +351,7 @@ int main(void)
         cmocka_unit_test(old_blocks_are_answered_once),
         cmocka_unit_test(blocks_out_of_place),
         cmocka_unit_test(first_block_lost),
+        cmocka_unit_test(client_that_leaves_block_1_behind),
         cmocka_unit_test(too_long_a_block_ends_it),
         cmocka_unit_test(acks_wait_for_the_disk),
         cmocka_unit_test(silence_ends_it),

@@ -18,6 +18,9 @@
 #define FIRST_REPLIES_MAX 3
 /* A reply may be this many times as long as the request it answers. */
 #define AMPLIFICATION_MAX 3
+/* How far ahead a client may be whose DATA 1 was lost behind an OACK: atftp goes on by a block each
+ * time it has waited in vain. */
+#define OPEN_AHEAD 4
 /* Before an OACK or ACK 0 is repeated by the timer, at least. */
 #define OPEN_WAIT (1 * NSEC_PER_SEC)
 
@@ -116,11 +119,24 @@ static void arm_open_timer(struct tftp_session *s, nsec now)
         s->deadline = nsec_min(s->deadline, nsec_add(now, MAX(s->rto.interval, OPEN_WAIT)));
 }
 
+/*
+ * In a write the client has what may be lost next, and repeats it: its request when the OACK did
+ * not come, else DATA 1. An OACK that comes unasked, while DATA 1 is lost, is for atftp an ACK of
+ * DATA 1, and the transfer is lost.
+ */
+static bool client_repeats(const struct tftp_session *s)
+{
+    return !s->sending && s->oack_used;
+}
+
 void tftp_open_sent(struct tftp_session *s, nsec now)
 {
     /* Every reply before the proof is as long as the first. */
     s->budget -= MIN(s->budget, s->first_reply_bytes);
-    arm_open_timer(s, now);
+    if (client_repeats(s))
+        s->deadline = unproven_end(s);
+    else
+        arm_open_timer(s, now);
 }
 
 void tftp_session_on_repeat(struct tftp_session *s, size_t request_len, nsec now)
@@ -204,9 +220,10 @@ void tftp_open_ack(struct tftp_session *s, const struct tftp_step *e)
 void tftp_open_data(struct tftp_session *s, const struct tftp_step *e)
 {
     uint16_t block = tftp_packet_block(e->datagram);
+    uint32_t ahead = s->oack_used ? OPEN_AHEAD : 0;
 
     /* RFC 2347: DATA 1 confirms the OACK of a write; with a window, it may be lost. */
-    if (s->sending || block == 0 || block > s->params.windowsize) {
+    if (s->sending || block == 0 || block > s->params.windowsize + ahead) {
         s->counts.ignored++;
         return;
     }

@@ -83,7 +83,11 @@ static void unproven_peer_gets_few_control_bytes(void **state)
         len = out.control.n;
         controls = fixture_take(&s, T0).controls;
         controls += run_out(&now).controls;
-        assert_in_range(controls * len, len + 1, 3 * FIXTURE_REQUEST_LEN);
+        /* A second OACK would move an upload of atftp on by a block: its client has to ask. */
+        if (op == TFTP_WRQ)
+            assert_int_equal(controls, 1);
+        else
+            assert_in_range(controls * len, len + 1, 3 * FIXTURE_REQUEST_LEN);
         assert_int_equal(s.counts.control_resent, controls - 1);
         assert_int_equal(s.counts.blocks_sent, 0);
     }
