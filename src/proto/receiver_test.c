@@ -207,6 +207,21 @@ static void client_that_leaves_block_1_behind(void **state)
     assert_acks(-1, T0 + 5000 * MS);
 }
 
+/* ... and so it does, as curl, when ACK 0 comes again; but not an OACK, and a client that has not
+ * seen the OACK goes on as if it had not asked: only where that is the same. */
+static void ack_0_stands_for_an_oack_of_defaults(void **state)
+{
+    (void)state;
+    opened(1);
+    assert_int_equal(tftp_session_deadline(&s), T0 + 1000 * MS);
+    tftp_session_on_timer(&s, T0 + 1000 * MS);
+    assert_acks(0, T0 + 1000 * MS);
+    opened(2);
+    assert_in_range(tftp_session_deadline(&s), T0 + 20000 * MS, T0 + 60000 * MS);
+    tftp_session_on_timer(&s, tftp_session_deadline(&s));
+    assert_acks(-1, T0 + 60000 * MS);
+}
+
 static void too_long_a_block_ends_it(void **state)
 {
     struct fixture_taken t;
@@ -352,6 +367,7 @@ int main(void)
         cmocka_unit_test(blocks_out_of_place),
         cmocka_unit_test(first_block_lost),
         cmocka_unit_test(client_that_leaves_block_1_behind),
+        cmocka_unit_test(ack_0_stands_for_an_oack_of_defaults),
         cmocka_unit_test(too_long_a_block_ends_it),
         cmocka_unit_test(acks_wait_for_the_disk),
         cmocka_unit_test(silence_ends_it),

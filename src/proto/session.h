@@ -89,6 +89,7 @@ struct tftp_session {
     bool proven;        /* a valid packet has come from the peer to our TID */
     bool control_ready; /* `control` waits to be sent */
     bool oack_used;
+    bool tsize_asked;
     uint8_t repeats;        /* times the current control packet went out */
     uint16_t peer_error;    /* code of the peer's ERROR, when ABORTED, CLOSED or PROBE */
     enum tftp_error error;  /* code of ours, when ERROR */

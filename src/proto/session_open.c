@@ -21,8 +21,14 @@
 /* How far ahead a client may be whose DATA 1 was lost behind an OACK: atftp goes on by a block each
  * time it has waited in vain. */
 #define OPEN_AHEAD 4
-/* Before an OACK or ACK 0 is repeated by the timer, at least. */
-#define OPEN_WAIT (1 * NSEC_PER_SEC)
+/*
+ * Before an OACK or ACK 0 is repeated by the timer, at least. A client that lost it repeats its
+ * request, and that is answered at once; but GRUB never repeats an ACK 0 that was lost. atftp does,
+ * every 5 s, and gives up when a second OACK comes first. Boot loaders ask for the size, atftp on
+ * its own does not.
+ */
+#define OPEN_WAIT       (1 * NSEC_PER_SEC)
+#define OPEN_WAIT_ATFTP (11 * NSEC_PER_SEC)
 
 #define ASK_TRIES_MIN 3 /* as for the sender's patience */
 
@@ -69,6 +75,14 @@ static nsec unproven_end(const struct tftp_session *s)
     return nsec_add(s->started, nsec_min(s->manners.patience, UNPROVEN_PATIENCE));
 }
 
+static bool asks_for_size(const struct tftp_request *request)
+{
+    for (unsigned i = 0; i < request->option_count; i++)
+        if (tftp_is_word(request->options[i].name, "tsize"))
+            return true;
+    return false;
+}
+
 int tftp_session_serve(struct tftp_session *s, const struct tftp_request *request,
                        size_t request_len, const struct tftp_limits *limits,
                        const struct tftp_manners *manners, uint64_t size, nsec now)
@@ -92,6 +106,7 @@ int tftp_session_serve(struct tftp_session *s, const struct tftp_request *reques
     }
     agreed(s, size, now);
     s->oack_used = len > 0;
+    s->tsize_asked = asks_for_size(request);
     if (!s->oack_used && !s->sending)
         len = tftp_build_ack(s->control, sizeof(s->control), 0);
     if (len > 0) {
@@ -106,34 +121,33 @@ int tftp_session_serve(struct tftp_session *s, const struct tftp_request *reques
     return 0;
 }
 
-/*
- * The retransmission of a control packet waits its turn, if it is paid for; longer than DATA would.
- * A client that lost the first answer repeats its request soon, and that is answered at once;
- * one that is only slow (a ROM that allocates memory, a busy machine) is confused by a second
- * OACK: atftp gives up on it.
- */
+/* As if no option had been asked for: then ACK 0 says as much as the OACK. */
+static bool params_are_plain(const struct tftp_session *s)
+{
+    return s->params.blksize == TFTP_BLKSIZE_DEFAULT && s->params.windowsize == 1;
+}
+
+/* The retransmission of a control packet waits its turn, if it is paid for. */
 static void arm_open_timer(struct tftp_session *s, nsec now)
 {
+    nsec wait = s->sending && !s->tsize_asked ? OPEN_WAIT_ATFTP : OPEN_WAIT;
+
     s->deadline = unproven_end(s);
     if (s->control_len > 0 && s->budget >= s->control_len)
-        s->deadline = nsec_min(s->deadline, nsec_add(now, MAX(s->rto.interval, OPEN_WAIT)));
+        s->deadline = nsec_min(s->deadline, nsec_add(now, MAX(s->rto.interval, wait)));
 }
 
 /*
- * In a write the client has what may be lost next, and repeats it: its request when the OACK did
- * not come, else DATA 1. An OACK that comes unasked, while DATA 1 is lost, is for atftp an ACK of
- * DATA 1, and the transfer is lost.
+ * The OACK of a write is not repeated by the timer: while DATA 1 is lost, curl and atftp take it
+ * for the ACK of DATA 1, and the transfer is lost. They take an ACK 0 for what it is, and send DATA
+ * 1 again; but a client that has not seen the OACK would go on without options. So this goes out
+ * only where that is the same; else it is the client who repeats, its request or DATA 1.
  */
-static bool client_repeats(const struct tftp_session *s)
-{
-    return !s->sending && s->oack_used;
-}
-
 void tftp_open_sent(struct tftp_session *s, nsec now)
 {
     /* Every reply before the proof is as long as the first. */
     s->budget -= MIN(s->budget, s->first_reply_bytes);
-    if (client_repeats(s))
+    if (!s->sending && s->oack_used && !params_are_plain(s))
         s->deadline = unproven_end(s);
     else
         arm_open_timer(s, now);
@@ -192,6 +206,8 @@ void tftp_open_timer(struct tftp_session *s, const struct tftp_step *e)
         return;
     if (s->control_len > 0 && s->budget >= s->control_len) {
         tftp_rto_back_off(&s->rto);
+        if (!s->sending && s->oack_used && params_are_plain(s))
+            s->control_len = (uint16_t)tftp_build_ack(s->control, sizeof(s->control), 0);
         s->control_ready = true;
     }
     s->deadline = unproven_end(s);

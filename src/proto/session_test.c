@@ -83,7 +83,7 @@ static void unproven_peer_gets_few_control_bytes(void **state)
         len = out.control.n;
         controls = fixture_take(&s, T0).controls;
         controls += run_out(&now).controls;
-        /* A second OACK would move an upload of atftp on by a block: its client has to ask. */
+        /* A second OACK would move an upload on by a block: its client has to ask. */
         if (op == TFTP_WRQ)
             assert_int_equal(controls, 1);
         else
