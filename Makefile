@@ -6,13 +6,14 @@
 #   make bench    measure this server, others and the floor (half an hour; QUICK=1: 5 minutes)
 #   make soak     10,000 transfers, some of them cancelled, under valgrind
 #   make fuzz     libFuzzer over tests/fuzz, FUZZ_SECONDS (60) of processor time for each target
+#   make crash    a thousand uploads for each file back end, the server killed in the middle
 #   make format   let clang-format lay out the C sources
 #   make clean    remove what was built
 
 BUILD ?= build
 PORT  ?= 6969
 
-.PHONY: all run test bench soak fuzz format clean
+.PHONY: all run test bench soak fuzz crash format clean
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
 
@@ -35,6 +36,10 @@ bench: all
 
 soak: all
 	@tools/soak $(BUILD)
+
+crash: all
+	@RINGTFTP_CRASH_UPLOADS=1000 RINGTFTP_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -m pytest \
+		-q -rP -p no:cacheprovider tests/e2e/test_crash.py
 
 fuzz:
 	@tools/fuzz $(if $(FUZZ_SECONDS),--seconds $(FUZZ_SECONDS)) $(FUZZ_ARGS)
