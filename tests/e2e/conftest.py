@@ -1,5 +1,6 @@
 """Starts ringtftpd for the tests: any free port, one folder of its own, watched to the end."""
 
+import errno
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import threading
 import time
+import tomllib
 
 import pytest
 
@@ -34,6 +36,11 @@ BACKENDS = {
                     "performance.platform.network.engine=io_uring"),
 }
 REQUIRED_BACKEND = "threads-mmsg"
+# The same server in a sandbox that refuses io_uring; only run when RINGTFTP_BACKENDS names them.
+DENIED = {f"denied-{name}": (str(BUILD / "tests" / "helpers" / "deny-io-uring"),
+                             str(getattr(errno, name))) for name in ("EPERM", "ENOSYS")}
+BACKENDS_DENIED = {name: ("performance.platform.io_uring.enabled=true",
+                          "performance.platform.network.engine=auto") for name in DENIED}
 
 
 class NotBuilt(Exception):
@@ -206,8 +213,25 @@ def backends():
     return chosen.split(",") if chosen else list(BACKENDS)
 
 
+def catalogue_numbers():
+    """{(file, test function): the numbers of docs/catalogue.toml that name it}."""
+    table = tomllib.loads((TOP / "docs" / "catalogue.toml").read_text(encoding="utf-8"))
+    named = {}
+    for group in table.values():
+        for number, _, _, tests, *_ in group["entries"]:
+            for reference in tests.split():
+                if reference.startswith("e2e/"):
+                    file, _, name = reference.removeprefix("e2e/").partition("::")
+                    named.setdefault((f"test_{file}.py", name), set()).add(number)
+    return named
+
+
 def pytest_collection_modifyitems(config, items):
-    """Long tests run with both file back ends and both engines, but not with all mixtures."""
+    """`-k B59` finds what the catalogue names for B59. Long tests run with both file back ends and
+    both engines, but not with all mixtures."""
+    named = catalogue_numbers()
+    for item in items:
+        item.extra_keyword_matches |= named.get((item.path.name, item.originalname), set())
     plain = [name for name in backends() if name in ("threads-mmsg", "uring-uring")] or backends()
     dropped = [item for item in items if item.get_closest_marker("thorough")
                and item.callspec.params["backend"] not in plain]
@@ -227,7 +251,9 @@ def backend(request):
 
 
 def _start(root, backend=None, options=(), **rest):
-    own = BACKENDS[backend] if backend else ()
+    own = (BACKENDS | BACKENDS_DENIED)[backend] if backend else ()
+    if backend in DENIED:
+        rest["program"] = (*DENIED[backend], *rest.get("program", (PROGRAM,)))
     try:
         return Server(root, (*own, *options), **rest)
     except NotBuilt as reason:

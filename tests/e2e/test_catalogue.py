@@ -115,7 +115,7 @@ class Round:
 
 # Both engines, both file back ends, both kinds of ports.
 PORTS = {"threads-mmsg": "shared", "uring-mmsg": "private", "threads-uring": "private",
-         "uring-uring": "shared"}
+         "uring-uring": "shared", "denied-EPERM": "shared", "denied-ENOSYS": "private"}
 
 
 @pytest.fixture(scope="module")
