@@ -12,7 +12,7 @@ def _pair(by_server, net, value):
     """The figure with the thread pool and with io_uring."""
     found = []
     for files in ("threads", "io_uring"):
-        runs = [r for r in by_server.get(f"ringtftpd {net}+{files}", []) if r["succeeded"]]
+        runs = [r for r in by_server.get(f"ringtftpd {net}+{files}", []) if r["payload_bytes"]]
         found.append(median(value(r) for r in runs))
     return found
 
@@ -84,15 +84,29 @@ def _many_rows(record):
                "holds" if not lost else "does not hold"]
 
 
-def _memory_rows(record):
+def _memory(record):
+    """[(what, KB a transfer with the pool, with io_uring)]; each transfer has its own file."""
     part = record["sections"].get("memory") or {}
-    for clients, by_server in part.get("own files", {}).items():
-        each = {s: sections.grown(r) / int(clients) / 1024 for s, r in by_server.items()
-                if s.endswith("+io_uring")}
-        if each:
-            yield [f"memory ≤ 64 KB a transfer; {int(clients):,}, each with a file of its own",
-                   span(each.values(), lambda x: f"{x:.1f} KB"),
-                   holds(sum(x <= 64 for x in each.values()), len(each))]
+    found = [("files of 256 KB", int(clients), {s: [r] for s, r in by_server.items()})
+             for clients, by_server in part.get("own files", {}).items()]
+    runs = (record["sections"].get("io_uring") or {"runs": {}})["runs"].get("cold", {})
+    found += [("cold files of 1 MB", 1000, by_server) for clients, by_server in runs.items()
+              if clients == "1000"]
+    for what, clients, by_server in found:
+        pairs = [_pair(by_server, net, lambda r, n=clients: sections.grown(r) / n / 1024)
+                 for net in NETWORKS]
+        pairs = [pair for pair in pairs if None not in pair]
+        if pairs:
+            yield f"{clients:,} {what}", [p for p, _ in pairs], [r for _, r in pairs]
+
+
+def _memory_rows(record):
+    for what, pool, ring in _memory(record):
+        yield [f"memory ≤ 64 KB a transfer; {what}, one for each",
+               f"{span(ring, lambda x: f'{x:.0f} KB')} "
+               f"(the pool: {span(pool, lambda x: f'{x:.0f} KB')})",
+               holds(sum(x <= 64 for x in ring), len(ring))]
+    part = record["sections"].get("memory") or {}
     leaks = {s: x for s, x in part.get("leaks", {}).items() if s.endswith("+io_uring")}
     if leaks:
         more = [x["bytes"][1] - x["bytes"][0] for x in leaks.values()]
@@ -133,7 +147,7 @@ def _limits(record):
 
 
 def _worst(record):
-    """(least throughput, most CPU) of io_uring to the pool where the disk is fast."""
+    """(least throughput, most CPU, most memory) of io_uring to the pool where the disk is fast."""
     fast = [x for kind in ("cold", "warm") for x in ratios(record, kind, speed)]
     dear = [x for kind in ("cold", "warm") for x in ratios(record, kind, cost)]
     for net in NETWORKS:
@@ -141,7 +155,8 @@ def _worst(record):
             pool, ring = _pair(record["sections"].get("uploads", {}), net, value)
             if pool and ring:
                 into.append(ring / pool)
-    return (min(fast), max(dear)) if fast and dear else None
+    large = [r / p for _, pool, ring in _memory(record) for p, r in zip(pool, ring) if p]
+    return (min(fast), max(dear), max(large)) if fast and dear and large else None
 
 
 def argument(record):
@@ -160,24 +175,25 @@ def argument(record):
                     + "".join(f"- {line}\n" for line in limits))
     text.append(f"Where the disk is fast (cold and warm files on this one, uploads) io_uring "
                 f"carries at least {worst[0]:.2f} times what the pool carries and costs at "
-                f"most {worst[1]:.2f} times its processor time."
+                f"most {worst[1]:.2f} times its processor time, with at most {worst[2]:.2f} times "
+                "its memory."
                 + (f" On the slow disks it carries {span(slow, lambda x: f'{x:.1f}')} times as "
                    "much." if slow else ""))
-    sound = [r for r in failing if not r[0].startswith(("throughput", "server CPU"))]
+    sound = [r for r in failing if not r[0].startswith(("throughput", "server CPU", "memory"))]
     if not failing:
         text.append("\nAll targets hold, so `enabled = true` is the default that this record "
                     "supports.")
     elif sound:
         text.append("\nA target of soundness does not hold (" + "; ".join(r[0] for r in sound)
                     + "), so this record supports `enabled = false`.")
-    elif worst[0] < 1 - SLACK or worst[1] > 1 + SLACK:
+    elif worst[0] < 1 - SLACK or max(worst[1:]) > 1 + SLACK:
         text.append(f"\nThat is more than {100 * SLACK:.0f} % behind, so this record supports "
                     "`enabled = false`, and `true` for those whose disks are slow.")
     elif slow and min(slow) >= 2:
-        text.append(f"\nIt is nowhere more than {100 * SLACK:.0f} % behind, keeps its bounds, and "
-                    "where a disk or a network file system makes a server wait it is at least "
-                    "twice as fast. The figures that do not hold are those of a disk that nobody "
-                    "waits for. So this record supports `enabled = true`.")
+        text.append(f"\nIt is nowhere more than {100 * SLACK:.0f} % behind, and where a disk or a "
+                    "network file system makes a server wait it is at least twice as fast. What "
+                    "does not hold is no better with the thread pool. So this record supports "
+                    "`enabled = true`.")
     else:
         text.append("\nNothing is lost by it but too little is won: this record supports "
                     "`enabled = false`.")

@@ -58,7 +58,7 @@ def parse_arguments():
     parser.add_argument("--sections", default="", help="default: all")
     parser.add_argument("--cases", default="", help="of the section cases; default: all")
     parser.add_argument("--servers", default="", help="default: all; ringtftpd: its four kinds")
-    parser.add_argument("--rounds", type=int, default=0, help="at most; default: 5; quick: 1")
+    parser.add_argument("--rounds", type=int, default=0, help="at most; default: 7; quick: 1")
     parser.add_argument("--label", default=machine.label(), help="name for the machine")
     parser.add_argument("--work", default=None, help="where the files are made (a real disk)")
     parser.add_argument("--realtime", action="store_true",
@@ -72,7 +72,7 @@ def parse_arguments():
                              lambda name, word: name == word or name.startswith(word + " "))
     arguments.sections = chosen(parser, "--sections", arguments.sections, sections.SECTIONS)
     arguments.cases = chosen(parser, "--cases", arguments.cases, sections.CASES)
-    arguments.rounds = arguments.rounds or (1 if arguments.quick else 5)
+    arguments.rounds = arguments.rounds or (1 if arguments.quick else 7)
     return arguments
 
 

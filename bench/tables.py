@@ -198,7 +198,7 @@ def io_uring_tables(record):
         rows = []
         for count, by_server in by_count.items():
             for server, runs in by_server.items():
-                good = [r for r in runs if r["succeeded"]]
+                good = [r for r in runs if r["payload_bytes"]]  # cut off or not
                 if not good:
                     continue
                 reads = [read_latency(r) for r in good]
