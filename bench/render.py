@@ -73,9 +73,9 @@ def add_cases(doc, record):
     if not found:
         return
     names = list(dict.fromkeys(n for g in cpu.values() for n in g))
-    doc.add("## At a glance\n\nServer CPU for the same work, as a ratio to the floor of the same "
-            "run; for S transfers per second of server CPU, where more is better. The cases are "
-            "those of the next section.\n\n" + tables.glance(record))
+    doc.add("## At a glance\n\nServer CPU for the same work, as a ratio to the floor "
+            "of the same run; for S transfers per second of server CPU, where more is better. The "
+            "cases are those of the next section.\n\n" + tables.glance(record))
     doc.picture(plot.bars, "cpu.svg", "server CPU by case", "Server CPU for the same work",
                 "floor = 1; less is better; cut at 8", cpu, names, clip=8)
     doc.add("## Throughput and CPU\n")
