@@ -93,10 +93,10 @@ def default_enabled(build):
     return found.group(1) if found else "unknown"
 
 
-def command_of(name, build, root, options):
-    """(arguments, host, port) of a server by its name."""
+def command_of(name, build, root, options, address=None):
+    """(arguments, host, port) of a server by its name, on loopback unless told otherwise."""
     port = free_port()
-    host = "127.0.0.1"
+    host = address or "127.0.0.1"
     if name == "floor":
         files = sorted(str(p) for p in root.iterdir() if p.is_file())
         return [str(build / "src/bench/floor"), str(port), *files], host, port
@@ -123,7 +123,7 @@ def command_of(name, build, root, options):
         return [program, "--daemon", "--no-fork", "--port", str(port), "--bind-address", host,
                 "--maxthread", "20000", "--user", "root", "--group", "root", "--logfile",
                 "/dev/null", str(root)], host, port
-    host, port = "127.0.69.1", 69  # its port is fixed, so it has an address of its own
+    host, port = address or "127.0.69.1", 69  # its port is fixed, so it has an address of its own
     return [program, "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--enable-tftp",
             f"--tftp-root={root}", "--tftp-max=20000", f"--listen-address={host}",
             "--bind-interfaces", "--user=root", "--group=root", "--pid-file=",
@@ -149,9 +149,10 @@ def make_group():
 class Server:
     """A running server. With `with`: it and all its children are gone afterwards."""
 
-    def __init__(self, name, build, root, cpu=None, options=None, realtime=False):
+    def __init__(self, name, build, root, cpu=None, options=None, realtime=False, address=None):
         self.name = name
-        command, self.host, self.port = command_of(name, build, pathlib.Path(root), options or {})
+        command, self.host, self.port = command_of(name, build, pathlib.Path(root), options or {},
+                                                   address)
 
         self.group = make_group()
 
