@@ -4,6 +4,7 @@
 #   make run      install what is missing (Debian 12), build, serve a sample folder on port 6969
 #   make test     install what is missing (Debian 12), build, run every test; ends in one line
 #   make bench    measure this server, others and the floor (half an hour; QUICK=1: 5 minutes)
+#   make fast-path  spinning, system calls, loss, attack ...: what bench does not measure (root)
 #   make soak     10,000 transfers, some of them cancelled, under valgrind
 #   make fuzz     libFuzzer over tests/fuzz, FUZZ_SECONDS (60) of processor time for each target
 #   make crash    a thousand uploads for each file back end, the server killed in the middle
@@ -13,7 +14,7 @@
 BUILD ?= build
 PORT  ?= 6969
 
-.PHONY: all run test bench soak fuzz crash format clean
+.PHONY: all run test bench fast-path soak fuzz crash format clean
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
 
@@ -33,6 +34,9 @@ test:
 
 bench: all
 	@/usr/bin/python3 bench/run.py --build $(BUILD) $(if $(QUICK),--quick) $(BENCH_ARGS)
+
+fast-path: all
+	@/usr/bin/python3 bench/fast_path.py --build $(BUILD) $(BENCH_ARGS)
 
 soak: all
 	@tools/soak $(BUILD)

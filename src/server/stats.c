@@ -19,6 +19,8 @@ static void loop_fields(struct log_event *e, const struct worker *w)
 
     log_u64(e, "loop_turns", w->turns.count);
     log_u64(e, "loop_waits", l->waits);
+    log_u64(e, "spins_won", l->spins_won);
+    log_u64(e, "spins_lost", l->spins_lost);
     hist_fields(e, "turn_us_p50", "turn_us_p99", "turn_us_p999", "turn_us_max", &w->turns);
 }
 
@@ -31,8 +33,12 @@ static void net_fields(struct log_event *e, const struct worker *w)
     log_u64(e, "rx_drops", n->rx_drops);
     log_u64(e, "tx_datagrams", n->tx_datagrams);
     log_u64(e, "tx_errors", n->tx_errors);
+    log_u64(e, "tx_retries", n->tx_retries);
     log_u64(e, "gso_trains", n->gso_trains);
     log_u64(e, "gso_withdrawn", n->gso_withdrawn);
+    log_u64(e, "rearmed", n->rearmed);
+    log_u64(e, "no_buffers", n->no_buffers);
+    log_u64(e, "icmp_errors", n->icmp_errors);
 }
 
 static void file_fields(struct log_event *e, const struct worker *w)

@@ -11,16 +11,25 @@
 /* A peer that was silent this long and sends its request again has started over (a ROM after a
  * reset uses the same port); before that the request is an echo of the running transfer. */
 #define RESTART_SILENCE NSEC_PER_SEC
+/* The largest window of a peer in no trusted network: six of them, with all headers, cost less
+ * than an ACK at each port that a transfer may have (docs/design/2026-11-25-blind-acks.md). */
+#define UNTRUSTED_WINDOW_BLOCKS 64
+#define UNTRUSTED_WINDOW_BYTES  98304
 
 /* No client known repeats a request sooner than after 75 ms. */
 #define REPEAT_SOONEST (50 * NSEC_PER_MSEC)
 
 static uint64_t hash_request(const struct worker *w, struct view datagram)
 {
-    uint64_t h = w->hash_key;
+    uint64_t h = w->hash_key ^ datagram.n, word;
+    size_t at = 0;
 
-    for (size_t i = 0; i < datagram.n; i++)
-        h = prng_mix(h ^ datagram.p[i]);
+    for (; datagram.n - at >= sizeof(word); at += sizeof(word)) {
+        memcpy(&word, datagram.p + at, sizeof(word));
+        h = prng_mix(h ^ word);
+    }
+    for (; at < datagram.n; at++)
+        h = prng_mix(h ^ datagram.p[at]);
     return h;
 }
 
@@ -164,6 +173,14 @@ static void clamp_blksize(struct transfer *t, struct tftp_limits *limits)
         t->x.gso = limits->blksize_max <= fit;
 }
 
+static void bound_window(struct transfer *t, struct tftp_limits *limits)
+{
+    if (settings_trusts(t->worker->settings, &t->x.peer))
+        return;
+    limits->windowsize_max = MIN(limits->windowsize_max, UNTRUSTED_WINDOW_BLOCKS);
+    limits->window_bytes_max = MIN(limits->window_bytes_max, UNTRUSTED_WINDOW_BYTES);
+}
+
 static int take_port(struct transfer *t)
 {
     struct worker *w = t->worker;
@@ -206,6 +223,7 @@ static void start_session(struct transfer *t)
     assert(err == 0); /* it was parsed when it came */
     if (t->writing || t->mode == TFTP_NETASCII)
         limits.window_bytes_max = MIN(limits.window_bytes_max, s->upload_window_bytes_max);
+    bound_window(t, &limits);
     if (request.option_count > 0)
         clamp_blksize(t, &limits);
     err = tftp_session_serve(&t->x.session, &request, t->request_len, &limits, &s->manners, size,

@@ -40,8 +40,8 @@ def serve(start, cable, root, *options):
     return start(root, options=options, listen=listen, program=(*cable.near, conftest.PROGRAM))
 
 
-def granted(server, cable, root, host, *arguments):
-    """The block size of a whole download that asks for the largest."""
+def download(server, cable, root, host, *arguments):
+    """The server's line about a download that asks for the largest block size."""
     if ":" in host and len(server.addresses) == 1:
         pytest.skip("no IPv6 here")
     _, port = server.address(host)
@@ -54,7 +54,11 @@ def granted(server, cable, root, host, *arguments):
     server.wait_event("transfer", lambda _: len(server.events("transfer")) > before)
     event = server.events("transfer")[before]
     assert event["outcome"] == "ok"
-    return event["blksize"]
+    return event
+
+
+def granted(*arguments):
+    return download(*arguments)["blksize"]
 
 
 def fragments(cable):
@@ -101,3 +105,16 @@ def test_clamp_can_be_switched_off(start, cable, root):
     server = serve(start, c, root, "protocol.clamp_to_mtu=false")
     assert granted(server, c, root, namespaces.SERVER) == 65464
     assert fragments(c) > 0
+
+
+def test_window_of_strangers(start, cable, root):
+    """Six windows stay below the price of an ACK at each of 28,232 ports."""
+    for mtu, options in ((9000, ()), (1500, ("protocol.clamp_to_mtu=false",)),
+                         (1500, ("protocol.windowsize_max=65535",))):
+        c = cable(mtu)
+        server = serve(start, c, root, *options)
+        event = download(server, c, root, namespaces.SERVER, "-w", "32768")
+        window, blksize = event["windowsize"], event["blksize"]
+        assert 6 * window * (blksize + 32) < 28232 * 32
+        assert window == min(64, 98304 // blksize)
+        server.stop()
