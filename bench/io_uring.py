@@ -9,6 +9,7 @@ where that is allowed, so that the figures are its own and not those of its neig
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -78,26 +79,33 @@ def hold(server, names):
 
 
 def memory(work, quick):
-    """Resident bytes for each transfer that is under way."""
+    """Resident bytes for each transfer that is under way: the first so many, and as many more. What
+    is there whether there are transfers or not (the ring's receive buffers, which come into being as
+    datagrams fill them one after the other) is filled before."""
     count = 200 if quick else 1000
     rows = []
     folder = work / "memory"
     folder.mkdir()
-    names = slow.make_files(folder, count, 300_000)
+    names = slow.make_files(folder, 2 * count, 300_000)
     for files, engine in COMBINATIONS:
-        for what, wanted in (("distinct", names), ("one", names[:1] * count)):
-            server = serve(folder, files, engine)
-            for peer in hold(server, wanted[:1] * 20):
-                peer.socket.close()
-            before = server.rss_kib()
-            peers = hold(server, wanted)
-            each = (server.rss_kib() - before) * 1024 / count
+        for what, wanted in (("distinct", names), ("one", names[:1] * (2 * count))):
+            server = serve(folder, files, engine, "limits.transfers_max=10000")
+            idle = server.rss_kib()
+            for _ in range(3):
+                slow.block_latencies(server.address(), wanted[0])
+            rss = [server.rss_kib()]
+            peers = []
+            for part in (wanted[:count], wanted[count:]):
+                peers += hold(server, part)
+                rss.append(server.rss_kib())
             for peer in peers:
                 peer.socket.close()
             server.kill()
             server.reader.join()
             rows.append({**combination(files, engine), "transfers": count, "wanted": what,
-                         "bytes_each": each, "idle_server_kib": before})
+                         "bytes_each": (rss[1] - rss[0]) * 1024 / count,
+                         "bytes_each_of_as_many_more": (rss[2] - rss[1]) * 1024 / count,
+                         "started_kib": idle, "served_kib": rss[0]})
     return rows
 
 
@@ -165,26 +173,27 @@ def hang(work, quick):
 
 
 def cold(work, quick):
-    """Distinct files that are not in the page cache: throughput and what a read takes."""
+    """Distinct files that are not in the page cache, in blocks of usual and of largest size:
+    throughput, and what a read takes."""
     folder = work / "cold"
     folder.mkdir()
     count, size = (50, 1 << 20) if quick else (200, 4 << 20)
     names = slow.make_files(folder, count, size)
     runs = {}
     for _ in range(1 if quick else 3):
-        for files, engine in COMBINATIONS:
+        for (files, engine), blksize in itertools.product(COMBINATIONS, (8192, 65464)):
             slow.drop_from_page_cache(folder)
             server = serve(folder, files, engine)
-            result = slow.load(server, names, folder, "-c", count, "-n", count, "-b", 8192,
-                               "--no-verify", "--server-pid", server.process.pid)
+            result = slow.load(server, names, folder, "-c", count, "-n", count, "-b", blksize,
+                               "--no-verify", "--in-turn", "--server-pid", server.process.pid)
             got = slow.numbers(server)
             server.stop()
-            runs.setdefault((files, engine), []).append(
+            runs.setdefault((files, engine, blksize), []).append(
                 {"mb_per_s": result["bytes_per_s"] / 1e6,
                  "cpu_s_per_gb": result["server"]["cpu_s"] / (result["payload_bytes"] / 1e9),
                  **{f"read_us_{q}": got[f"read_{files}_us_{q}"]
                     for q in ("p50", "p99", "p999")}})
-    return [{**combination(*key), "transfers": count,
+    return [{**combination(*key[:2]), "blksize": key[2], "transfers": count,
              **{name: statistics.median(run[name] for run in own) for name in own[0]}}
             for key, own in runs.items()]
 

@@ -2,9 +2,10 @@
  * What a read costs, by the way it is asked for: with a cold page cache (each file read once,
  * all files at the same time, one chunk of each under way) and with a hot one.
  *
- *   read-cost [-d DIR] [-n FILES] [-s MBYTES] [-r ROUNDS]
+ *   read-cost [-d DIR] [-n FILES] [-s MBYTES] [-r ROUNDS] [-c KBYTES] [-w WAY]... [-x]
  *
- * Makes the files once and leaves them. One line per way and chunk size:
+ * Makes the files once and leaves them. -c: chunks of this size only; -w: only the ways that begin
+ * so; -x: the cold page cache only. One line per way and chunk size:
  *   MB/s       by the wall clock
  *   cpu s/GB   of the whole process, its kernel workers included
  *   turn       the longest time the submitting thread was busy between two sleeps, and the 99 %
@@ -74,7 +75,11 @@ static struct {
     unsigned files;
     size_t file_bytes;
     unsigned rounds;
-} options = {"/var/tmp/read-cost", 200, 4 << 20, 1};
+    size_t chunk; /* 0: all sizes */
+    const char *ways[16];
+    unsigned way_count; /* 0: all */
+    bool cold_only;
+} options = {.dir = "/var/tmp/read-cost", .files = 200, .file_bytes = 4 << 20, .rounds = 1};
 
 static const struct way *way;
 static size_t chunk;
@@ -320,7 +325,7 @@ static void parse_options(int argc, char **argv)
 {
     int c;
 
-    while ((c = getopt(argc, argv, "d:n:s:r:")) != -1) {
+    while ((c = getopt(argc, argv, "d:n:s:r:c:w:x")) != -1) {
         if (c == 'd')
             options.dir = optarg;
         else if (c == 'n')
@@ -329,12 +334,37 @@ static void parse_options(int argc, char **argv)
             options.file_bytes = (size_t)strtoul(optarg, NULL, 10) << 20;
         else if (c == 'r')
             options.rounds = (unsigned)strtoul(optarg, NULL, 10);
+        else if (c == 'c')
+            options.chunk = (size_t)strtoul(optarg, NULL, 10) << 10;
+        else if (c == 'w' && options.way_count < ARRAY_LEN(options.ways))
+            options.ways[options.way_count++] = optarg;
+        else if (c == 'x')
+            options.cold_only = true;
         else
             exit(64);
     }
-    if (options.files < 1 || options.files > FILES_MAX || options.file_bytes == 0) {
-        fprintf(stderr, "read-cost: 1 to %d files of 1 MB or more\n", FILES_MAX);
+    if (options.chunk > CHUNK_MAX || options.files < 1 || options.files > FILES_MAX ||
+        options.file_bytes == 0) {
+        fprintf(stderr, "read-cost: 1 to %d files of 1 MB or more, chunks of 1 MB at most\n",
+                FILES_MAX);
         exit(64);
+    }
+}
+
+static bool wanted(const char *name)
+{
+    for (unsigned i = 0; i < options.way_count; i++)
+        if (strncmp(name, options.ways[i], strlen(options.ways[i])) == 0)
+            return true;
+    return options.way_count == 0;
+}
+
+static void measure_all(bool cold)
+{
+    for (size_t w = 0; w < ARRAY_LEN(ways); w++) {
+        way = &ways[w];
+        if (wanted(way->name))
+            measure(cold, false);
     }
 }
 
@@ -346,17 +376,15 @@ int main(int argc, char **argv)
     make_files();
     for (unsigned round = 0; round < options.rounds; round++) {
         for (size_t c = 0; c < ARRAY_LEN(chunks); c++) {
-            chunk = chunks[c];
-            for (size_t w = 0; w < ARRAY_LEN(ways); w++) {
-                way = &ways[w];
-                measure(true, false);
+            chunk = options.chunk ? options.chunk : chunks[c];
+            measure_all(true);
+            if (!options.cold_only) {
+                way = &ways[0];
+                measure(false, true); /* fills the page cache */
+                measure_all(false);
             }
-            way = &ways[0];
-            measure(false, true); /* fills the page cache */
-            for (size_t w = 0; w < ARRAY_LEN(ways); w++) {
-                way = &ways[w];
-                measure(false, false);
-            }
+            if (options.chunk)
+                break;
         }
     }
     return 0;

@@ -9,8 +9,11 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -225,6 +228,81 @@ static void test_full_then_freed(void **state)
     close(fds[1]);
 }
 
+/* Completions that nobody counts fill the queue; what does not fit, the kernel keeps for us. */
+static void test_full_completion_queue(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < ring_raw(ring)->cq.ring_entries + 100; i++) {
+        struct io_uring_sqe *sqe = ring_sqe(ring, NULL);
+        assert_non_null(sqe);
+        io_uring_prep_nop(sqe);
+    }
+    for (size_t i = 0; i < 100; i++)
+        assert_true(nop(i));
+    assert_int_equal(ring_submit(ring), 0);
+    assert_true(*ring_raw(ring)->sq.kflags & IORING_SQ_CQ_OVERFLOW);
+    while (done < 100) {
+        assert_int_equal(ring_wait(ring, NSEC_NEVER, 0), 0);
+        ring_deliver(ring, UINT32_MAX);
+    }
+    assert_int_equal(ring_error(ring), 0);
+    assert_int_equal(ring_in_flight(ring), 0);
+}
+
+/* The thread of this process whose name begins so; 0: there is none. */
+static pid_t thread_named(const char *start)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *e;
+    pid_t found = 0;
+
+    assert_non_null(tasks);
+    while (!found && (e = readdir(tasks))) {
+        char path[300], name[32] = "";
+        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", e->d_name);
+        FILE *f = fopen(path, "r");
+        if (!f)
+            continue;
+        if (fgets(name, sizeof(name), f) && strncmp(name, start, strlen(start)) == 0)
+            found = (pid_t)strtol(e->d_name, NULL, 10);
+        fclose(f);
+    }
+    closedir(tasks);
+    return found;
+}
+
+/* The polling thread stays on its processor; what it polls for gets done. */
+static void test_polling_thread_is_pinned(void **state)
+{
+    struct ring_config config = {.queue_depth = 8, .sqpoll = true};
+    cpu_set_t allowed, has;
+    size_t cpu = CPU_SETSIZE - 1;
+    size_t asked = 0;
+
+    (void)state;
+    assert_int_equal(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+    while (!CPU_ISSET(cpu, &allowed))
+        cpu--;
+    config.sq_thread_cpu = (int)cpu;
+    ring_free(ring);
+    ring = ring_new(&config);
+    if (!ring)
+        skip(); /* kernels before 5.11 want privileges for it */
+    assert_true(ring_features(ring) & RING_SQPOLL);
+    pid_t thread = thread_named("iou-sqp");
+    assert_true(thread > 0);
+    assert_int_equal(sched_getaffinity(thread, sizeof(has), &has), 0);
+    assert_int_equal(CPU_COUNT(&has), 1);
+    assert_true(CPU_ISSET(cpu, &has));
+    /* It takes them when it comes to it; until then there may be no room for more. */
+    while (done < 1000) {
+        while (asked < 1000 && nop(asked))
+            asked++;
+        assert_int_equal(ring_wait(ring, asked > done ? NSEC_NEVER : 0, 0), 0);
+        ring_deliver(ring, UINT32_MAX);
+    }
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -239,6 +317,8 @@ int main(void)
         T(test_queue_from_callback),
         T(test_nobody_waits),
         T(test_full_then_freed),
+        T(test_full_completion_queue),
+        T(test_polling_thread_is_pinned),
     };
 
     if (setup(NULL) < 0) {

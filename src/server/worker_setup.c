@@ -9,10 +9,13 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 
+#include "config.h"
 #include "obs/log.h"
 #include "server/transfer.h"
 #include "server/worker.h"
 #include "server/worker_impl.h"
+
+#define STRICT " and performance.platform.io_uring.fallback_on_error is false"
 
 #define FILES_LEAST 32 /* files open at once, however few descriptors there are */
 
@@ -53,11 +56,15 @@ static int make_ring(struct worker *w)
     int err = errno;
     if (c->performance_platform_io_uring_enabled &&
         !c->performance_platform_io_uring_fallback_on_error)
-        return failed(
-            w, -err,
-            "io_uring is refused and performance.platform.io_uring.fallback_on_error is false");
-    log_line(LOG_WARN, "worker %u: io_uring is refused (%s: %s), the thread pool takes over",
-             w->index, strerrorname_np(err), strerror(err));
+        return failed(w, -err,
+                      HAVE_IO_URING ? "io_uring is refused" STRICT
+                                    : "built without io_uring" STRICT);
+    if (!HAVE_IO_URING)
+        log_line(LOG_WARN, "worker %u: built without io_uring, the thread pool takes over",
+                 w->index);
+    else
+        log_line(LOG_WARN, "worker %u: io_uring is refused (%s: %s), the thread pool takes over",
+                 w->index, strerrorname_np(err), strerror(err));
     return 0;
 }
 

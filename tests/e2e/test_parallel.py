@@ -22,6 +22,7 @@ def root(tmp_path_factory):
 
 
 @pytest.mark.sanitize
+@pytest.mark.plain
 def test_200_downloads(backend, start, root, tmp_path):
     server = start(root, backend)
     running = []

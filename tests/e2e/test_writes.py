@@ -28,6 +28,7 @@ def test_off_by_default(start, tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.plain
 def test_new_file(start, tmp_path):
     """In place, whole and with the right mode before the last ACK comes."""
     server = begin(start, tmp_path)

@@ -112,7 +112,9 @@ class Peer:
 
     def receive(self, timeout=5.0):
         """The next datagram, or None; the first one names the transfer's port."""
-        if not select.select([self.socket], [], [], timeout)[0]:
+        waiting = select.poll()  # select() takes no descriptor above 1023
+        waiting.register(self.socket, select.POLLIN)
+        if not waiting.poll(timeout * 1000):
             return None
         raw, peer = self.socket.recvfrom(70000)
         packet = Packet(raw, peer[:2])
