@@ -5,7 +5,7 @@
 #include "base/util.h"
 
 #define RETRY_WINDOWS_FIRST 16
-#define RETRY_BLOCKS_MAX    (UINT32_C(1) << 24)
+#define RETRY_WINDOWS_MAX   128
 
 /* With so many losses, and closer than this, bursts of two cost too much and blocks go out one
  * by one. */
@@ -58,10 +58,27 @@ void tftp_burst_on_loss(struct tftp_burst *b, uint64_t depth)
     size = (uint16_t)MIN(MAX(b->size / 2u, least), b->window);
     if (depth > 0 && depth < b->size && same_depth_again(b, (uint16_t)depth)) {
         uint32_t first = (uint32_t)b->window * RETRY_WINDOWS_FIRST;
+        uint32_t most = (uint32_t)b->window * RETRY_WINDOWS_MAX;
 
-        b->retry = b->buffers == depth ? MIN(2 * b->retry, RETRY_BLOCKS_MAX) : first;
+        b->retry = b->buffers == depth ? MIN(2 * b->retry, most) : first;
         b->buffers = (uint16_t)depth;
         size = (uint16_t)depth;
     }
     b->size = size;
+}
+
+struct tftp_burst_mark tftp_burst_mark(const struct tftp_burst *b)
+{
+    return (struct tftp_burst_mark){b->retry, b->clean, b->spacing, b->size, b->buffers};
+}
+
+void tftp_burst_undo(struct tftp_burst *b, const struct tftp_burst_mark *mark)
+{
+    b->retry = mark->retry;
+    b->clean += mark->clean;
+    b->spacing = mark->spacing;
+    b->size = mark->size;
+    b->buffers = mark->buffers;
+    b->depth_seen = 0;
+    b->losses--;
 }

@@ -7,7 +7,7 @@
  * TFTP_BURST_SPACING blocks that pass between two losses, so resending stays near two or three
  * blocks a loss. A client with few receive buffers loses always at the same depth of a burst:
  * then bursts are just that deep, and more is tried again only after a time that doubles with
- * every failure.
+ * every failure, up to a bound: what looks like few buffers may have been a storm.
  */
 #ifndef PROTO_BURST_H
 #define PROTO_BURST_H
@@ -49,5 +49,14 @@ void tftp_burst_on_clean(struct tftp_burst *b);
 /* Something has to be sent again. `depth`: how many blocks of its burst came before the lost
  * one; 0 also when that is not known. */
 void tftp_burst_on_loss(struct tftp_burst *b, uint64_t depth);
+
+/* What a loss changes; to be taken back when it was none. */
+struct tftp_burst_mark {
+    uint32_t retry, clean, spacing;
+    uint16_t size, buffers;
+};
+
+struct tftp_burst_mark tftp_burst_mark(const struct tftp_burst *b);
+void tftp_burst_undo(struct tftp_burst *b, const struct tftp_burst_mark *mark);
 
 #endif

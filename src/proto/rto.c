@@ -62,3 +62,8 @@ nsec tftp_rto_round_trip(const struct tftp_rto *r)
 {
     return r->srtt + r->rttvar;
 }
+
+nsec tftp_rto_shortest(const struct tftp_rto *r)
+{
+    return r->srtt - MIN(2 * r->rttvar, r->srtt / 2);
+}

@@ -39,4 +39,7 @@ void tftp_rto_back_off(struct tftp_rto *r);
 /* A cautious estimate of one round trip; 0 while nothing has been measured. */
 nsec tftp_rto_round_trip(const struct tftp_rto *r);
 
+/* No answer comes sooner, as far as we know; likewise. */
+nsec tftp_rto_shortest(const struct tftp_rto *r);
+
 #endif

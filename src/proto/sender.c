@@ -17,6 +17,11 @@
 /* Timeouts in a row after which the whole window goes out again, in ever smaller bursts: a client
  * that holds 4 blocks of a window of 16, and is silent until it has them all, gets them by then. */
 #define TRIES_WHOLE 3
+/* A peer that acknowledges each repeated block says much in one breath; what looks like a gap
+ * at its first word is none after the last. */
+#define HEAR_OUT (1 * NSEC_PER_MSEC)
+/* Restarts for which it is heard out a round trip longer, after one that was in vain. */
+#define DOUBTS 16
 
 void tftp_sender_init(struct tftp_sender *x, const struct tftp_flow *f, uint64_t size, bool server)
 {
@@ -88,6 +93,20 @@ static nsec sent_at(const struct tftp_sender *x, uint64_t block)
     return run != NULL ? run->sent : x->runs[(x->newest + 1) % TFTP_RUNS].sent;
 }
 
+/* Blocks [first, end) went out. */
+static void remember_run(struct tftp_sender *x, uint64_t first, uint64_t end, bool fresh, nsec now)
+{
+    struct tftp_run *run = &x->runs[x->newest];
+    uint32_t count = (uint32_t)(end - first);
+
+    if (run->sent == now && run->fresh == fresh && run->first + run->count == first) {
+        run->count += count;
+        return;
+    }
+    x->newest = (uint8_t)((x->newest + 1) % TFTP_RUNS);
+    x->runs[x->newest] = (struct tftp_run){first, count, fresh, now};
+}
+
 static void forget_runs(struct tftp_sender *x)
 {
     memset(x->runs, 0, sizeof(x->runs));
@@ -106,6 +125,7 @@ void tftp_sender_rewind(struct tftp_sender *x)
     x->rto_at = x->gap_at = NSEC_NEVER;
     x->held = x->probing = false;
     x->spoiled = true;
+    x->gap_restarted = 0;
     forget_runs(x);
     new_burst(x);
 }
@@ -117,28 +137,57 @@ static void restart(struct tftp_sender *x, uint64_t depth)
     tftp_sender_rewind(x);
 }
 
-static void restart_for_gap(struct tftp_sender *x, const struct tftp_flow *f)
+static void restart_for_gap(struct tftp_sender *x, const struct tftp_flow *f, nsec now)
 {
     const struct tftp_run *run = run_of(x, x->base);
 
     f->counts->resent_gap++;
+    x->mark = tftp_burst_mark(&x->burst);
+    x->was_spoiled = x->spoiled;
     restart(x, run != NULL ? x->base - run->first : 0);
+    x->gap_restarted = now;
+    x->doubts = x->doubts > 0 ? x->doubts - 1 : 0;
+}
+
+/* Progress sooner than an answer to what was sent again can come: there was no gap, and what was
+ * sent before is on its way still. The same network, or client, will give that impression again. */
+static void judge_restart(struct tftp_sender *x, const struct tftp_flow *f, nsec now)
+{
+    if (x->gap_restarted != 0 && now < x->gap_restarted + f->rto->srtt / 2) {
+        x->doubts = DOUBTS;
+        tftp_burst_undo(&x->burst, &x->mark);
+        x->spoiled = x->was_spoiled;
+        new_burst(x);
+        if (x->next < x->high)
+            remember_run(x, x->next, x->high, false, now);
+        x->next = x->high;
+    }
+    x->gap_restarted = 0;
+}
+
+/* How long the peer is heard out. */
+static nsec patience_for_gap(const struct tftp_sender *x, const struct tftp_rto *rto)
+{
+    nsec more = x->doubts > 0 ? tftp_rto_round_trip(rto) : 0;
+
+    return more + MAX(rto->srtt / 4, HEAR_OUT);
 }
 
 /*
- * An ACK may mean that block `base` is lost. It cannot if it was sent before the block could
- * have reached the peer; and once per block is enough. A client that acknowledges every
- * unexpected block says the same many times, and one that counts repeated blocks
- * acknowledges early: both would start an endless repetition if believed at once.
+ * An ACK may mean that block `base` is lost: a block behind it has come in its place. It cannot
+ * if it was sent before such a block could have reached the peer; and once per block is enough.
+ * A client that acknowledges every unexpected block says the same many times, and one that
+ * counts repeated blocks acknowledges early: both would start an endless repetition if believed
+ * at once.
  */
 static void on_gap_hint(struct tftp_sender *x, const struct tftp_flow *f, nsec now)
 {
-    nsec sent;
-
-    if (x->next == x->base)
+    if (x->next <= x->base + 1)
         return;
-    sent = sent_at(x, x->base);
-    if (now < sent + f->rto->srtt / 2)
+    /* The OACK was repeated, so this may be one more answer to it. */
+    if (x->base == 1 && f->rto->srtt == 0)
+        return;
+    if (now < sent_at(x, x->base + 1) + tftp_rto_shortest(f->rto))
         return;
     if (x->gap_base == x->base) {
         /* Lost again: what follows it would be lost labour until the timer repairs it. After
@@ -147,11 +196,10 @@ static void on_gap_hint(struct tftp_sender *x, const struct tftp_flow *f, nsec n
         return;
     }
     x->gap_base = x->base;
-    x->gap_at = sent + MAX(tftp_rto_round_trip(f->rto), f->manners->resend_hold);
-    if (x->gap_at <= now)
-        restart_for_gap(x, f);
-    else
-        x->held = tftp_burst_lossy(&x->burst);
+    x->gap_at = sent_at(x, x->base) + MAX(tftp_rto_round_trip(f->rto), f->manners->resend_hold);
+    x->gap_at = MAX(x->gap_at, nsec_add(now, patience_for_gap(x, f->rto)));
+    /* Whoever holds his tongue is not told how long a round trip is. */
+    x->held = tftp_burst_lossy(&x->burst) && f->rto->srtt != 0;
 }
 
 static void on_progress(struct tftp_sender *x, const struct tftp_flow *f, uint64_t block, nsec now)
@@ -167,6 +215,7 @@ static void on_progress(struct tftp_sender *x, const struct tftp_flow *f, uint64
         else
             tftp_rto_settle(f->rto, now - run->sent);
     }
+    judge_restart(x, f, now);
     tftp_burst_on_acked(&x->burst, (uint32_t)(block + 1 - x->base));
     x->base = block + 1;
     if (x->next < x->base)
@@ -239,20 +288,6 @@ static enum tftp_sender_verdict on_timeout(struct tftp_sender *x, const struct t
     return TFTP_SENDER_GOES_ON;
 }
 
-enum tftp_sender_verdict tftp_sender_on_timer(struct tftp_sender *x, const struct tftp_flow *f,
-                                              nsec now)
-{
-    if (now >= x->pace_at)
-        x->pace_at = 0;
-    if (now >= x->gap_at) {
-        restart_for_gap(x, f);
-        return TFTP_SENDER_GOES_ON;
-    }
-    if (now >= x->rto_at)
-        return on_timeout(x, f, now);
-    return TFTP_SENDER_GOES_ON;
-}
-
 /* Blocks that may go out, but for a pause between bursts. */
 static uint64_t offered(const struct tftp_sender *x)
 {
@@ -261,9 +296,32 @@ static uint64_t offered(const struct tftp_sender *x)
     return x->held || x->next >= end ? 0 : end - x->next;
 }
 
+/* The owner has been offered blocks and has no bytes for them. A peer that acknowledges whole
+ * windows has nothing to say before they come. */
+static bool owner_is_late(const struct tftp_sender *x)
+{
+    return x->pace_at == 0 && offered(x) > 0;
+}
+
+enum tftp_sender_verdict tftp_sender_on_timer(struct tftp_sender *x, const struct tftp_flow *f,
+                                              nsec now)
+{
+    bool excused = owner_is_late(x);
+
+    if (now >= x->pace_at)
+        x->pace_at = 0;
+    if (now >= x->gap_at) {
+        restart_for_gap(x, f, now);
+        return TFTP_SENDER_GOES_ON;
+    }
+    if (now >= x->rto_at && !excused)
+        return on_timeout(x, f, now);
+    return TFTP_SENDER_GOES_ON;
+}
+
 nsec tftp_sender_deadline(const struct tftp_sender *x)
 {
-    nsec at = nsec_min(x->rto_at, x->gap_at);
+    nsec at = nsec_min(owner_is_late(x) ? NSEC_NEVER : x->rto_at, x->gap_at);
 
     if (x->pace_at != 0 && offered(x) > 0)
         at = nsec_min(at, x->pace_at);
@@ -275,18 +333,6 @@ uint32_t tftp_sender_next(const struct tftp_sender *x, nsec now)
     if (now < x->pace_at)
         return 0;
     return (uint32_t)MIN(offered(x), x->burst_left);
-}
-
-static void remember_run(struct tftp_sender *x, uint32_t blocks, bool fresh, nsec now)
-{
-    struct tftp_run *run = &x->runs[x->newest];
-
-    if (run->sent == now && run->fresh == fresh && run->first + run->count == x->next) {
-        run->count += blocks;
-        return;
-    }
-    x->newest = (uint8_t)((x->newest + 1) % TFTP_RUNS);
-    x->runs[x->newest] = (struct tftp_run){x->next, blocks, fresh, now};
 }
 
 /* A pause after each burst that is not the rest of the window. */
@@ -315,12 +361,12 @@ void tftp_sender_sent(struct tftp_sender *x, const struct tftp_flow *f, uint32_t
     bool fresh = x->next >= x->high;
 
     assert(blocks > 0 && blocks <= tftp_sender_next(x, now));
-    if (x->next == x->base && x->base == x->high)
-        x->waiting_since = now;
-    if (!fresh)
+    if (fresh)
+        x->waiting_since = now; /* the time until now was our own */
+    else
         f->counts->blocks_resent += MIN(end, x->high) - x->next;
     f->counts->blocks_sent += blocks;
-    remember_run(x, blocks, fresh, now);
+    remember_run(x, x->next, end, fresh, now);
     x->next = end;
     if (x->high < end)
         x->high = end;

@@ -212,6 +212,26 @@ static void no_hint_before_a_round_trip(void **state)
     assert_int_equal(s.counts.blocks_resent, 0);
 }
 
+/* The answers to an OACK that went out twice are not the report of a gap. */
+static void answers_to_a_repeated_oack_are_no_hint(void **state)
+{
+    struct fixture_options o = {.blksize = 512, .windowsize = 4};
+    nsec now = T0;
+
+    (void)state;
+    assert_int_equal(fixture_serve(&s, TFTP_RRQ, &o, 512 * WHOLE, NULL, now), 0);
+    fixture_take(&s, now);
+    tftp_session_on_repeat(&s, FIXTURE_REQUEST_LEN, now += 80 * MS);
+    assert_int_equal(fixture_take(&s, now).opcode, TFTP_OACK);
+    fixture_ack(&s, 0, now += MS);
+    assert_sends(1, 4, now);
+    fixture_ack(&s, 0, now += 80 * MS);
+    assert_sends(0, 0, now);
+    fixture_ack(&s, 4, now += 19 * MS);
+    assert_sends(5, 4, now);
+    assert_int_equal(s.counts.blocks_resent, 0);
+}
+
 /* RFC 1350 section 2, RFC 7440 section 4: after a timeout all that is not acknowledged is sent
  * again; RFC 1123 section 4.2.3.2: with at least exponential backoff. */
 static void timeouts_back_off(void **state)
@@ -326,9 +346,34 @@ static void a_slow_disk_costs_nothing(void **state)
     assert_int_equal(out.block, 2);
     assert_int_equal(out.offset, 512);
     assert_int_equal(out.count, 3);
-    assert_sends(2, 3, now + MS);
-    fixture_ack(&s, 4, now + 2 * MS);
-    assert_int_equal(s.counts.blocks_resent, 0);
+    /* The peer acknowledges whole windows, so its silence means nothing yet. */
+    assert_int_equal(tftp_session_deadline(&s), NSEC_NEVER);
+    now += 50 * NSEC_PER_SEC;
+    tftp_session_on_timer(&s, now);
+    assert_sends(2, 3, now);
+    for (unsigned i = 0; i < 3; i++) { /* nor is its patience used up by ours */
+        now = at_deadline();
+        assert_int_equal(s.state, TFTP_STATE_SENDING);
+        fixture_take(&s, now);
+    }
+    now += 30 * NSEC_PER_SEC;
+    tftp_session_on_timer(&s, now);
+    assert_int_equal(s.state, TFTP_STATE_SENDING);
+}
+
+/* A report of a gap in what did go out is heard while the rest is read. */
+static void a_slow_disk_does_not_hinder_repair(void **state)
+{
+    nsec now = opened(4, 512 * WHOLE, MS);
+
+    (void)state;
+    assert_sends(1, 4, now);
+    fixture_ack(&s, 4, now += MS);
+    tftp_session_sent(&s, 3, now); /* 5 is lost, 8 is still read */
+    fixture_ack(&s, 4, now + MS);
+    now = at_deadline();
+    assert_int_equal(s.counts.resent_gap, 1);
+    assert_sends(5, 2, now);
 }
 
 /* RFC 1350 section 6: the lost ACK of the last block stays lost with most clients. */
@@ -511,6 +556,60 @@ static void bursts_follow_losses(void **state)
     assert_int_equal(b.size, 1);
 }
 
+/* However long a storm was: full windows again soon after it. */
+static void bursts_recover_from_a_storm(void **state)
+{
+    static const uint16_t windows[] = {2, 4, 16, 64};
+    struct tftp_burst b;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(windows); i++) {
+        uint32_t clean = 0;
+
+        tftp_burst_init(&b, windows[i]);
+        for (uint32_t n = 0; n < 5000; n++) {
+            tftp_burst_on_acked(&b, n % 5 ? n % 5 : 300);
+            tftp_burst_on_clean(&b);
+            tftp_burst_on_loss(&b, b.size > 1);
+        }
+        while (b.size < windows[i]) {
+            assert_true(clean < 500u * windows[i]);
+            tftp_burst_on_acked(&b, b.size);
+            clean += b.size;
+            tftp_burst_on_clean(&b);
+        }
+    }
+}
+
+/* A restart that was in vain says nothing about the network. */
+static void a_restart_in_vain_is_forgotten(void **state)
+{
+    nsec now = opened(8, 512 * WHOLE, 40 * MS);
+
+    (void)state;
+    for (uint64_t block = 1; block < 80; block += 8) {
+        assert_sends(block, 8, now);
+        fixture_ack(&s, block + 7, now += 40 * MS);
+    }
+    assert_sends(81, 8, now);
+    fixture_ack(&s, 82, now += 40 * MS);
+    assert_sends(89, 2, now);
+    now = at_deadline();
+    assert_int_equal(s.counts.resent_gap, 1);
+    assert_sends(83, 4, now);
+    fixture_ack(&s, 88, now + MS); /* it was under way */
+    assert_sends(91, 6, now + MS);
+    fixture_ack(&s, 96, now + 41 * MS);
+    assert_sends(97, 8, now + 41 * MS); /* nothing was lost, no smaller bursts */
+    /* Once bitten: the same impression again, and the sender waits for what follows. */
+    fixture_ack(&s, 98, now += 81 * MS);
+    assert_sends(105, 2, now);
+    assert_true(tftp_session_deadline(&s) > now + 40 * MS);
+    fixture_ack(&s, 104, now += 40 * MS);
+    assert_sends(107, 6, now);
+    assert_int_equal(s.counts.resent_gap, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -522,11 +621,13 @@ int main(void)
         cmocka_unit_test(many_reports_of_one_gap),
         cmocka_unit_test(early_ack_moves_the_window),
         cmocka_unit_test(no_hint_before_a_round_trip),
+        cmocka_unit_test(answers_to_a_repeated_oack_are_no_hint),
         cmocka_unit_test(timeouts_back_off),
         cmocka_unit_test(small_buffers_get_a_window),
         cmocka_unit_test(silence_costs_few_windows),
         cmocka_unit_test(a_late_timer_sends_once),
         cmocka_unit_test(a_slow_disk_costs_nothing),
+        cmocka_unit_test(a_slow_disk_does_not_hinder_repair),
         cmocka_unit_test(lost_final_ack_is_no_failure),
         cmocka_unit_test(sizes_end_right),
         cmocka_unit_test(size_may_come_late),
@@ -534,6 +635,8 @@ int main(void)
         cmocka_unit_test(round_trips),
         cmocka_unit_test(long_round_trips_are_learned),
         cmocka_unit_test(bursts_follow_losses),
+        cmocka_unit_test(bursts_recover_from_a_storm),
+        cmocka_unit_test(a_restart_in_vain_is_forgotten),
     };
 
     return cmocka_run_group_tests_name("sender", tests, NULL, NULL);
