@@ -5,6 +5,7 @@
 #   make test     install what is missing (Debian 12), build, run every test; ends in one line
 #   make bench    measure this server, others and the floor (half an hour; QUICK=1: 5 minutes)
 #   make fast-path  spinning, system calls, loss, attack ...: what bench does not measure (root)
+#   make sim      ten minutes of simulated worlds (SECONDS=, or COUNT= worlds, from SEED=)
 #   make soak     10,000 transfers, some of them cancelled, under valgrind
 #   make fuzz     libFuzzer over tests/fuzz, FUZZ_SECONDS (60) of processor time for each target
 #   make crash    a thousand uploads for each file back end, the server killed in the middle
@@ -14,7 +15,7 @@
 BUILD ?= build
 PORT  ?= 6969
 
-.PHONY: all run test bench fast-path soak fuzz crash format clean
+.PHONY: all run test bench fast-path sim soak fuzz crash format clean
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
 
@@ -38,6 +39,12 @@ bench: all
 fast-path: all
 	@/usr/bin/python3 bench/fast_path.py --build $(BUILD) $(BENCH_ARGS)
 
+# Optimised, with assertions; the seeds begin at one drawn from the kernel unless SEED is given.
+sim:
+	@test -e build-sim/build.ninja || meson setup build-sim --buildtype=release -Db_ndebug=false >/dev/null
+	@ninja -C build-sim tests/sim/sim >/dev/null
+	@build-sim/tests/sim/sim $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT),--seconds $(or $(SECONDS),600))
+
 soak: all
 	@tools/soak $(BUILD)
 
@@ -52,4 +59,4 @@ format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 clean:
-	@rm -rf $(BUILD) build-asan build-clang build-fuzz build-plain
+	@rm -rf $(BUILD) build-asan build-clang build-fuzz build-plain build-sim

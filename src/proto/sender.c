@@ -20,6 +20,8 @@
 /* A peer that acknowledges each repeated block says much in one breath; what looks like a gap
  * at its first word is none after the last. */
 #define HEAR_OUT (1 * NSEC_PER_MSEC)
+/* While no round trip has been measured; what follows meanwhile lets it be. */
+#define GAP_UNMEASURED (100 * NSEC_PER_MSEC)
 /* Restarts for which it is heard out a round trip longer, after one that was in vain. */
 #define DOUBTS 16
 
@@ -170,6 +172,8 @@ static nsec patience_for_gap(const struct tftp_sender *x, const struct tftp_rto 
 {
     nsec more = x->doubts > 0 ? tftp_rto_round_trip(rto) : 0;
 
+    if (rto->srtt == 0)
+        return GAP_UNMEASURED;
     return more + MAX(rto->srtt / 4, HEAR_OUT);
 }
 

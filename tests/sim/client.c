@@ -2,6 +2,7 @@
  * Clients on the protocol's own core, and those that do what no client should.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "proto/netascii.h"
@@ -38,6 +39,10 @@ static void draw_request(struct sim *s, struct sim_client *c, struct tftp_reques
     c->windowsize = prng_chance(p, 500000) ? (unsigned)(1 + prng_below(p, 16)) : 0;
     if (c->blksize == 8) /* many small blocks take long enough */
         c->windowsize = 16;
+    if (c->kind == SIM_GRUB) { /* it knows no windows */
+        c->windowsize = 0;
+        c->blksize = MAX(c->blksize, 512u);
+    }
     if (c->blksize)
         add_option(r, "blksize", number(text[0], 24, c->blksize));
     if (c->windowsize)
@@ -127,38 +132,28 @@ void client_send(struct sim *s, struct sim_client *c, const struct addr *to, con
         link_send(s, true, &c->at, to, bytes, len);
 }
 
-/* The bytes [offset, offset + n) of what an ASCII upload has on the wire. */
-static void wire_bytes(struct sim *s, struct sim_client *c, uint64_t offset, uint8_t *to, size_t n)
+/* The bytes of an upload as they are on the wire, made once. */
+static void make_wire(struct sim *s, struct sim_client *c)
 {
     struct netascii_encoder e;
-    uint64_t at = 0;
-    uint8_t in, out[2];
     size_t used, made;
 
-    if (!c->ascii) {
-        for (size_t i = 0; i < n; i++)
-            to[i] = byte_of(s, c, 0, offset + i);
-        return;
-    }
+    free(c->wire);
+    c->wire_size = 0;
+    c->wire = malloc(2 * c->upload_size + 2);
+    if (!c->wire)
+        abort();
     netascii_encoder_init(&e);
-    for (uint64_t i = 0; i < c->upload_size && at < offset + n; i++) {
-        in = byte_of(s, c, 0, i);
-        netascii_encode(&e, &in, 1, &used, out, sizeof(out), &made);
-        for (size_t k = 0; k < made; k++, at++)
-            if (at >= offset && at < offset + n)
-                to[at - offset] = out[k];
-    }
-}
+    for (uint64_t i = 0; i < c->upload_size; i++) {
+        uint8_t in = byte_of(s, c, 0, i);
 
-static uint64_t wire_size(struct sim *s, struct sim_client *c)
-{
-    uint64_t size = c->upload_size;
-
-    for (uint64_t i = 0; c->ascii && i < c->upload_size; i++) {
-        uint8_t b = byte_of(s, c, 0, i);
-        size += b == '\n' || b == '\r';
+        if (c->ascii) {
+            netascii_encode(&e, &in, 1, &used, c->wire + c->wire_size, 2, &made);
+            c->wire_size += made;
+        } else {
+            c->wire[c->wire_size++] = in;
+        }
     }
-    return size;
 }
 
 static void send_run(struct sim *s, struct sim_client *c, const struct tftp_out *out)
@@ -172,7 +167,7 @@ static void send_run(struct sim *s, struct sim_client *c, const struct tftp_out 
 
         tftp_build_data_header(packet, TFTP_HEADER_LEN,
                                tftp_block_wire(out->block + i, p->rollover));
-        wire_bytes(s, c, offset, packet + TFTP_HEADER_LEN, n);
+        memcpy(packet + TFTP_HEADER_LEN, c->wire + offset, n);
         client_send(s, c, &c->server, packet, TFTP_HEADER_LEN + n);
         offset += n;
         left -= n;
@@ -216,6 +211,7 @@ void client_end(struct sim *s, struct sim_client *c, bool ok)
     if (c->must_succeed)
         check_pace(s, c);
     check_doubling(s, c);
+    check_recovery(s, c);
     if (!ok || s->damaging || c->confused)
         return;
     if (c->writing) {
@@ -231,12 +227,13 @@ void client_end(struct sim *s, struct sim_client *c, bool ok)
 
 void client_start(struct sim *s, struct sim_client *c)
 {
-    static const struct tftp_limits limits = {
+    struct tftp_limits limits = {
         .blksize_max = TFTP_BLKSIZE_MAX,
         .windowsize_max = 64,
         .window_bytes_max = 1u << 30,
         .timeout_max_s = 255,
         .options_enabled = true,
+        .rollover = (enum tftp_rollover)s->conf.protocol_rollover,
     };
     struct tftp_manners manners = tftp_manners_default;
     struct tftp_request request;
@@ -250,10 +247,12 @@ void client_start(struct sim *s, struct sim_client *c)
     netascii_decoder_init(&c->decoder);
     c->server = s->server;
     c->server.port = SIM_LISTEN_PORT;
+    if (c->writing)
+        make_wire(s, c);
     draw_request(s, c, &request, text);
     manners.patience = CLIENT_PATIENCE;
     int err = tftp_session_request(&c->session, &request, &limits, &manners,
-                                   c->writing ? wire_size(s, c) : TFTP_SIZE_UNKNOWN, s->now);
+                                   c->writing ? c->wire_size : TFTP_SIZE_UNKNOWN, s->now);
     if (err < 0)
         sim_fail(s, "client %u: request does not fit", c->index);
     c->request_len = c->session.control_len;

@@ -28,7 +28,8 @@ static void send_ack(struct sim *s, struct sim_client *c, uint64_t block)
     uint8_t packet[TFTP_HEADER_LEN];
 
     c->last_acked = block;
-    client_send(s, c, &c->server, packet, tftp_build_ack(packet, sizeof(packet), (uint16_t)block));
+    uint16_t wire = tftp_block_wire(block, (enum tftp_rollover)s->conf.protocol_rollover);
+    client_send(s, c, &c->server, packet, tftp_build_ack(packet, sizeof(packet), wire));
 }
 
 void model_timer(struct sim *s, struct sim_client *c)
@@ -76,12 +77,14 @@ static void on_oack(struct sim *s, struct sim_client *c, struct view v)
     send_ack(s, c, 0);
 }
 
-/* The index that the wire number stands for, near what we have. */
-static uint64_t index_of(const struct sim_client *c, uint16_t wire)
+/* The index that the wire number stands for, near what we have; 0 for none. */
+static uint64_t index_of(const struct sim *s, const struct sim_client *c, uint16_t wire)
 {
-    int16_t ahead = (int16_t)(uint16_t)(wire - (uint16_t)c->have);
+    uint64_t from = c->have > 30000 ? c->have - 30000 : 0;
+    uint64_t block = tftp_block_resolve(wire, from, c->have + 30000,
+                                        (enum tftp_rollover)s->conf.protocol_rollover);
 
-    return c->have + (uint64_t)(int64_t)ahead;
+    return block == TFTP_BLOCK_NONE ? 0 : block;
 }
 
 static void unexpected(struct sim *s, struct sim_client *c, uint64_t block)
@@ -108,7 +111,7 @@ static void unexpected(struct sim *s, struct sim_client *c, uint64_t block)
 
 static void on_data(struct sim *s, struct sim_client *c, const struct sim_datagram *d)
 {
-    uint64_t block = index_of(c, (uint16_t)(d->bytes[2] << 8 | d->bytes[3]));
+    uint64_t block = index_of(s, c, (uint16_t)(d->bytes[2] << 8 | d->bytes[3]));
     size_t n = d->len - TFTP_HEADER_LEN;
 
     if (c->have == 0 && !c->options_agreed) { /* no OACK: RFC 1350 */

@@ -19,6 +19,7 @@
 #include "file/file.h"
 #include "file/mem.h"
 #include "net/net.h"
+#include "proto/block.h"
 #include "proto/netascii.h"
 #include "proto/session.h"
 #include "server/worker.h"
@@ -125,6 +126,12 @@ enum sim_kind {
     SIM_KINDS
 };
 
+/* When a block went out last, and the time before that. */
+struct sim_sent {
+    uint64_t block;
+    nsec at, before;
+};
+
 struct sim_client {
     enum sim_kind kind;
     unsigned index;
@@ -137,7 +144,8 @@ struct sim_client {
     nsec next_at;           /* of a model's timer or a sprayer */
     nsec ended_at;
     unsigned file;
-    uint64_t upload_size;
+    uint64_t upload_size, wire_size;
+    uint8_t *wire; /* the upload as it is sent; freed at the world's end */
     char name[24];
 
     /* what it has asked for */
@@ -162,10 +170,12 @@ struct sim_client {
     uint64_t unproven; /* bytes he was sent so far in that state */
     bool proven;
     uint16_t data_port;
-    uint64_t blocks_sent; /* DATA of the present transfer */
-    unsigned resent;      /* DATA that had been sent before, of the present transfer */
-    nsec sent_before[1024];
-    nsec sent_at[1024]; /* by block; of the present transfer */
+    uint64_t blocks_sent; /* DATA of the present transfer, as all of these */
+    unsigned resent;      /* that had been sent before */
+    uint64_t newest;      /* block sent */
+    uint64_t acked;
+    unsigned repairs; /* times the first missing block went out again before a timer could tell */
+    struct sim_sent sent[1024];
     bool ok, failed;
     uint16_t error; /* of the server's ERROR */
 };
@@ -194,9 +204,11 @@ struct sim {
     struct prng prng;
     nsec now, heal_at;
     bool healed;
-    bool kind;     /* nothing goes wrong on the wire, and all clients are well-behaved */
-    bool doubled;  /* but packets may come twice */
-    bool damaging; /* datagrams are cut or flipped: TFTP has no checksum, content may be wrong */
+    bool kind;       /* nothing goes wrong on the wire, and all clients are well-behaved */
+    bool doubled;    /* but packets may come twice */
+    nsec disk_delay; /* of an operation at the most, before the healing */
+    bool tx_late;    /* bytes leave later than the server thinks */
+    bool damaging;   /* datagrams are cut or flipped: TFTP has no checksum, content may be wrong */
     nsec delay;
     struct sim_faults faults;
     struct sim_link link;
@@ -243,6 +255,7 @@ void check_worker(struct sim *s);
 void check_upload(struct sim *s, const struct sim_client *c);
 void check_pace(struct sim *s, const struct sim_client *c);
 void check_doubling(struct sim *s, const struct sim_client *c);
+void check_recovery(struct sim *s, const struct sim_client *c);
 void check_end(struct sim *s);
 
 /*

@@ -11,7 +11,7 @@
 #include "sim.h"
 
 #define HEAL_AFTER_MAX   (20 * NSEC_PER_SEC)
-#define RECOVERY         (3000 * NSEC_PER_SEC) /* whoever still runs ends within */
+#define RECOVERY         (600 * NSEC_PER_SEC) /* whoever still runs ends within, at the most */
 #define HANG             (30 * NSEC_PER_SEC)
 #define PROBES           4
 #define ROLLOVER_PER_MIL 1000 /* worlds with a file of more than 65,535 blocks */
@@ -110,12 +110,12 @@ static void draw_file_faults(struct sim *s)
     struct sim_faults *f = &s->faults;
     struct prng *p = &s->prng;
 
-    /* A window that goes out in two parts because of a disk slower than the retransmission timer
-     * costs a resend; a kind world has no such disk. */
-    f->file_delay = maybe(s) ? prng_below(p, (s->kind ? 40 : 200) * NSEC_PER_MSEC) : 0;
+    f->file_delay = maybe(s) ? prng_below(p, 200 * NSEC_PER_MSEC) : 0;
+    s->disk_delay = f->file_delay;
     f->file_short = chance_up_to(s, 500000);
     if (!s->kind) {
         f->tx_delay = maybe(s) ? prng_below(p, 30 * NSEC_PER_MSEC) : 0;
+        s->tx_late = f->tx_delay > 0;
         f->file_error = chance_up_to(s, 50000);
         f->file_hang = chance_up_to(s, 20000);
         f->file_replaced = chance_up_to(s, 100000);
@@ -210,6 +210,7 @@ static void configure(struct sim *s)
     c->network_shared_ports = 1 + (int64_t)prng_below(p, 8);
     c->network_transfer_ports = (int)prng_below(p, 4); /* all but a range */
     c->performance_read_ahead = (int64_t)prng_below(p, 5);
+    c->protocol_rollover = (int)prng_below(p, 2);
 }
 
 static void make_worker(struct sim *s)
@@ -413,6 +414,8 @@ static void tear_down(struct sim *s)
     worker_tear_down(s->worker);
     free(s->worker);
     link_clear(&s->link);
+    for (unsigned i = 0; i < s->clients; i++)
+        free(s->client[i].wire);
     conf_fini(&s->conf);
 }
 
