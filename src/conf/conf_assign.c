@@ -9,6 +9,7 @@
 
 #include "base/escape.h"
 #include "conf/key.h"
+#include "conf/rule.h"
 
 #define SHOWN_MAX 80 /* a value or name of the user's, in a sentence */
 
@@ -170,6 +171,19 @@ static int assign_string(struct conf *c, const struct conf_key *k, const struct 
     return conf_string_set(conf_field(c, k), v->string);
 }
 
+/* Lists whose items have a form of their own: the place of a mistake is known only here. */
+static int check_item(const struct conf_key *k, const struct toml_node *item, unsigned n,
+                      const struct conf_origin *from, struct conf_error *ret)
+{
+    char wrong[CONF_RULE_ERROR_MAX];
+    struct conf_rule rule;
+
+    if (strcmp(conf_key_name(k), "access.rules") != 0 ||
+        conf_rule_parse(&rule, item->string, wrong) == 0)
+        return 0;
+    return conf_fail(ret, from, item->place, "%s: item %u: %s", conf_key_name(k), n, wrong);
+}
+
 static int collect_items(struct conf_list *list, const struct conf_key *k,
                          const struct toml_node *v, const struct conf_origin *from,
                          struct conf_error *ret)
@@ -182,7 +196,10 @@ static int collect_items(struct conf_list *list, const struct conf_key *k,
                              conf_key_name(k), n, kind_text(item->kind));
         if (has_nul(item))
             return fail_nul(k, item, from, ret);
-        int rc = conf_list_add(list, item->string, item->string_len);
+        int rc = check_item(k, item, n, from, ret);
+        if (rc < 0)
+            return rc;
+        rc = conf_list_add(list, item->string, item->string_len);
         if (rc < 0)
             return rc;
     }

@@ -82,7 +82,7 @@ static void write_default(FILE *out, const struct conf_key *k)
         fputs(k->words[0] ? k->words : "empty", out);
         break;
     case CONF_TYPE_LIST:
-        write_words(out, k->words, ", ");
+        write_words(out, k->words[0] ? k->words : "empty", ", ");
         break;
     }
 }

@@ -63,6 +63,12 @@ struct mistake {
 };
 
 static const struct mistake mistakes[] = {
+    /* lists with a form of their own */
+    {"[access]\nrules = [\n  \"allow read *\",\n  \"permit any *\",\n]\n",
+     "f.toml:4:3: access.rules: item 2: \"permit\" is not an action (allow, deny or ignore)"},
+    {"[access]\nrules = \"deny write 10.0.0.1/8\"",
+     "f.toml:2:9: access.rules: item 1: \"10.0.0.1/8\" is not a network (ADDRESS/BITS with no bit "
+     "set beyond BITS, one ADDRESS, or *)"},
     /* range */
     {"[performance]\nthreads = 0\n",
      "f.toml:2:11: performance.threads: 0 is out of range, expected 1 to 256 threads"},

@@ -24,6 +24,8 @@
 #define GAP_UNMEASURED (100 * NSEC_PER_MSEC)
 /* Restarts for which it is heard out a round trip longer, after one that was in vain. */
 #define DOUBTS 16
+/* Of a window whose receiver has been silent for several timeouts. */
+#define PROBE_BLOCKS 4
 
 void tftp_sender_init(struct tftp_sender *x, const struct tftp_flow *f, uint64_t size, bool server)
 {
@@ -268,6 +270,16 @@ enum tftp_sender_verdict tftp_sender_on_ack(struct tftp_sender *x, const struct 
     return TFTP_SENDER_GOES_ON;
 }
 
+/*
+ * Nobody seems to listen: a few blocks are enough to ask, and all that a forged ACK, which may have
+ * set this off, should be worth. Ever more seldom - the 7th time, the 15th, the 31st - the whole
+ * window all the same, for a receiver that only speaks when it has one.
+ */
+static bool is_probe(unsigned tries)
+{
+    return tries > TRIES_WHOLE && (tries == UINT8_MAX || (tries & (tries + 1)) != 0);
+}
+
 static enum tftp_sender_verdict on_timeout(struct tftp_sender *x, const struct tftp_flow *f,
                                            nsec now)
 {
@@ -283,11 +295,9 @@ static enum tftp_sender_verdict on_timeout(struct tftp_sender *x, const struct t
     f->counts->resent_timeout++;
     tftp_rto_back_off(f->rto);
     restart(x, 0);
-    /* Nobody seems to listen: a burst is enough to ask. Now and then the whole window all the
-     * same, for a receiver that only speaks when it has one. */
-    if (x->tries > TRIES_WHOLE && x->tries % 8 != 7) {
+    if (is_probe(x->tries)) {
         x->probing = true;
-        x->limit = MIN(x->limit, x->base + x->burst.size);
+        x->limit = MIN(x->limit, x->base + MIN(x->burst.size, PROBE_BLOCKS));
     }
     return TFTP_SENDER_GOES_ON;
 }

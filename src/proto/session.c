@@ -205,7 +205,7 @@ static void peer_error(struct tftp_session *s, const struct tftp_step *e)
 
     s->peer_error = tftp_error_parse(e->datagram, &text);
     outcome = outcome_of_error(s, s->peer_error);
-    s->last_heard = e->now;
+    tftp_session_heard(s, e->now);
     tftp_session_end(s, outcome == TFTP_OUTCOME_OK ? TFTP_STATE_DONE : TFTP_STATE_FAILED, outcome);
 }
 

@@ -142,6 +142,10 @@ void tftp_session_on_packet(struct tftp_session *s, struct view datagram, nsec n
  * packet goes out again if the peer is unproven and within its budget; else nothing. */
 void tftp_session_on_repeat(struct tftp_session *s, size_t request_len, nsec now);
 
+/* Bytes that a request of so many may draw before the peer has proved its address, when a first
+ * reply has so many. */
+size_t tftp_session_allowance(size_t request_len, size_t first_reply);
+
 /* The network said that the peer's port or host is unreachable: CLOSED, but OK when only the
  * ACK of the last block was missing (the client had gone) or while dallying. */
 void tftp_session_on_unreachable(struct tftp_session *s, nsec now);

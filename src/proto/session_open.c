@@ -83,6 +83,11 @@ static bool asks_for_size(const struct tftp_request *request)
     return false;
 }
 
+size_t tftp_session_allowance(size_t request_len, size_t first_reply)
+{
+    return MAX(AMPLIFICATION_MAX * request_len, first_reply);
+}
+
 int tftp_session_serve(struct tftp_session *s, const struct tftp_request *request,
                        size_t request_len, const struct tftp_limits *limits,
                        const struct tftp_manners *manners, uint64_t size, nsec now)
@@ -115,7 +120,7 @@ int tftp_session_serve(struct tftp_session *s, const struct tftp_request *reques
     } else {
         s->first_reply_bytes = (uint32_t)(TFTP_HEADER_LEN + MIN(size, s->params.blksize));
     }
-    s->budget = (uint32_t)MAX(AMPLIFICATION_MAX * request_len, s->first_reply_bytes);
+    s->budget = (uint32_t)tftp_session_allowance(request_len, s->first_reply_bytes);
     s->first_replies = 1;
     s->deadline = unproven_end(s);
     return 0;
@@ -155,12 +160,12 @@ void tftp_open_sent(struct tftp_session *s, nsec now)
 
 void tftp_session_on_repeat(struct tftp_session *s, size_t request_len, nsec now)
 {
-    uint64_t budget;
+    uint64_t budget = (uint64_t)s->budget;
 
     s->counts.duplicates++;
     if (s->state != TFTP_STATE_OPENING)
         return;
-    budget = s->budget + MAX((uint64_t)AMPLIFICATION_MAX * request_len, s->first_reply_bytes);
+    budget += tftp_session_allowance(request_len, s->first_reply_bytes);
     s->budget = (uint32_t)MIN(budget, UINT32_MAX);
     if (s->first_replies >= FIRST_REPLIES_MAX) {
         if (!s->control_ready && s->deadline == unproven_end(s))

@@ -1,6 +1,7 @@
 #include "server/ports.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #define BIND_TRIES 64 /* ports of a range tried before giving up */
@@ -49,6 +50,7 @@ int ports_init(struct ports *p, struct net *net, const struct settings *s, unsig
 
     memset(p, 0, sizeof(*p));
     p->net = net;
+    p->private_max = UINT_MAX;
     p->shared_port.kind = PORT_SHARED;
     prng_seed(&p->prng, seed);
     if (s->ports == PORTS_SINGLE)
@@ -84,13 +86,19 @@ int ports_take(struct ports *p, const struct settings *s, const struct addr *pee
         *ret = p->shared[f][i];
         return 0;
     }
+    if (p->private_count >= p->private_max)
+        return -EMFILE;
     private_port->kind = PORT_PRIVATE;
     struct addr at = local->family ? *local : (struct addr){.family = peer->family};
-    return open_port(p, s, at, private_port, ret);
+    int err = open_port(p, s, at, private_port, ret);
+    if (err == 0)
+        p->private_count++;
+    return err;
 }
 
 void ports_release(struct ports *p, struct net_socket *socket)
 {
+    p->private_count--;
     socket->owner = NULL; /* what is still in the receive batch finds nobody */
     net_close_socket(p->net, socket);
 }

@@ -32,7 +32,8 @@ struct ports {
     struct net *net;
     struct prng prng;
     struct port shared_port;
-    unsigned count[2]; /* of shared sockets, IPv4 and IPv6 */
+    unsigned private_count, private_max; /* the rest of the descriptors is for files */
+    unsigned count[2];                   /* of shared sockets, IPv4 and IPv6 */
     struct net_socket *shared[2][PORTS_SHARED_MAX];
 };
 
@@ -47,7 +48,7 @@ MUST_CHECK int ports_init(struct ports *p, struct net *net, const struct setting
  * The socket for a transfer: a shared one, the listening one (`listener`), or a private one, which
  * is opened with `private_port` as its owner and has to be closed by ports_release(). A shared one
  * is not `avoid`, the socket this peer had last, if there is another. 0, or -errno of socket(2) and
- * bind(2).
+ * bind(2); -EMFILE also when there are private_max.
  */
 MUST_CHECK int ports_take(struct ports *p, const struct settings *s, const struct addr *peer,
                           const struct addr *local, struct net_socket *listener, uint16_t avoid,

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sysexits.h>
@@ -26,6 +27,7 @@ struct server {
     struct listen_set listen;
     unsigned count;
     struct worker *workers;
+    struct limiter *limiter;
     sem_t started_sem;
 };
 
@@ -94,6 +96,7 @@ static int start_worker(struct server *s, unsigned i)
     w->listen_fds = s->listen.fds + i * s->listen.addresses;
     w->listen_count = s->listen.addresses;
     w->started = &s->started_sem;
+    w->limiter = s->limiter;
     w->settings = settings_new(s->conf, s->count);
     if (!w->settings)
         return -ENOMEM;
@@ -256,7 +259,9 @@ static int start(struct server *s)
     warn_about_ports(s->conf);
     sweep(s);
     s->workers = calloc(wanted, sizeof(*s->workers));
-    if (!s->workers)
+    s->limiter = calloc(1, sizeof(*s->limiter));
+    if (!s->workers || !s->limiter ||
+        getrandom(&s->limiter->key, sizeof(s->limiter->key), 0) != sizeof(s->limiter->key))
         return EX_OSERR;
     s->count = wanted;
     for (unsigned i = 0; i < wanted; i++) {
@@ -294,6 +299,7 @@ int server_run(struct conf *conf, struct conf *(*reload_conf)(void *arg), void *
     join_workers(&s);
     listen_close(&s.listen);
     free(s.workers);
+    free(s.limiter);
     if (s.root_fd >= 0)
         close(s.root_fd);
     if (s.conf != s.started) {

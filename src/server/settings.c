@@ -4,9 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conf/rule.h"
 #include "policy/path.h"
 
 #define NET_TX_SLOTS 1024 /* datagrams and trains queued or in flight, of one worker */
+#define BURST        10   /* seconds' worth of a rate that may come at once */
+#define DAY          (86400 * NSEC_PER_SEC)
 
 static void fill_protocol(struct settings *s, const struct conf *c)
 {
@@ -53,6 +56,58 @@ static bool parse_trusted(struct settings *s, const struct conf_list *from)
     return true;
 }
 
+static bool copy_rules(struct settings *s, const struct conf_list *from)
+{
+    static const enum access_verdict verdicts[] = {[CONF_RULE_ALLOW] = ACCESS_ALLOW,
+                                                   [CONF_RULE_DENY] = ACCESS_DENY,
+                                                   [CONF_RULE_IGNORE] = ACCESS_IGNORE};
+    char error[CONF_RULE_ERROR_MAX];
+    struct conf_rule r;
+
+    s->access.rules = calloc(from->count + 1, sizeof(*s->access.rules));
+    if (!s->access.rules)
+        return false;
+    for (size_t i = 0; i < from->count; i++) {
+        if (conf_rule_parse(&r, from->items[i], error) < 0)
+            return false; /* it was parsed when it was read */
+        struct access_rule *rule = &s->access.rules[s->access.count++];
+        *rule = (struct access_rule){
+            .verdict = verdicts[r.action],
+            .read = r.read,
+            .write = r.write,
+            .every = r.every,
+            .net = r.net,
+            .pattern = r.pattern ? strdup(r.pattern) : NULL,
+        };
+        if (r.pattern && !rule->pattern)
+            return false;
+    }
+    return true;
+}
+
+static struct bucket_size rate(int64_t per_second, int64_t factor)
+{
+    return (struct bucket_size){(uint64_t)per_second * (uint64_t)factor * BURST,
+                                BURST * NSEC_PER_SEC};
+}
+
+static void fill_limits(struct settings *s, const struct conf *c)
+{
+    for (int trusted = 0; trusted < 2; trusted++) {
+        int64_t factor = trusted ? c->limits_trusted_factor : 1;
+        s->share[trusted] = (struct settings_share){
+            .requests = rate(c->limits_requests_per_address, factor),
+            .unproven = rate(c->limits_unproven_bytes_per_address, factor),
+            .unproven_all = rate(c->limits_unproven_bytes, factor),
+            .transfers = (uint64_t)(c->limits_transfers_per_address * factor),
+        };
+    }
+    s->uploads_max = (uint64_t)c->limits_uploads_max;
+    s->upload_bytes = (struct bucket_size){(uint64_t)c->write_bytes_per_day, DAY};
+    s->answer_busy = c->limits_when_full == 1;
+    s->source_port_min = (uint16_t)c->network_source_port_min;
+}
+
 struct settings *settings_new(const struct conf *c, unsigned workers)
 {
     struct settings *s = calloc(1, sizeof(*s));
@@ -76,7 +131,9 @@ struct settings *settings_new(const struct conf *c, unsigned workers)
     s->transfers_max = MAX(1, (size_t)c->limits_transfers_max / workers);
     s->use_uring = c->performance_platform_io_uring_enabled;
     s->spin = (nsec)c->performance_spin * NSEC_PER_USEC;
-    if (!copy_patterns(s, &c->write_allowed_patterns) || !parse_trusted(s, &c->network_trusted)) {
+    fill_limits(s, c);
+    if (!copy_patterns(s, &c->write_allowed_patterns) || !parse_trusted(s, &c->network_trusted) ||
+        !copy_rules(s, &c->access_rules)) {
         settings_free(s);
         return NULL;
     }
@@ -105,6 +162,9 @@ void settings_free(struct settings *s)
     for (size_t i = 0; i < s->write_patterns.count; i++)
         free(s->write_patterns.items[i]);
     free(s->write_patterns.items);
+    for (size_t i = 0; i < s->access.count; i++)
+        free(s->access.rules[i].pattern);
+    free(s->access.rules);
     free(s->trusted);
     free(s);
 }

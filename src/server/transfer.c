@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/escape.h"
+#include "server/gate.h"
 #include "server/transfer_log.h"
 
 /* A peer that was silent this long and sends its request again has started over (a ROM after a
@@ -15,6 +16,8 @@
  * than an ACK at each port that a transfer may have (docs/design/2026-11-25-blind-acks.md). */
 #define UNTRUSTED_WINDOW_BLOCKS 64
 #define UNTRUSTED_WINDOW_BYTES  98304
+/* A true client has this long to answer before its place may be given to another one. */
+#define EVICT_AGE (200 * NSEC_PER_MSEC)
 
 /* No client known repeats a request sooner than after 75 ms. */
 #define REPEAT_SOONEST (50 * NSEC_PER_MSEC)
@@ -31,6 +34,15 @@ static uint64_t hash_request(const struct worker *w, struct view datagram)
     for (; at < datagram.n; at++)
         h = prng_mix(h ^ datagram.p[at]);
     return h;
+}
+
+/* What may go out before the peer proves its address is known better than when it was charged. */
+static void charge_only(struct transfer *t, size_t bytes)
+{
+    if (t->charge <= bytes)
+        return;
+    gate_unproven_return(t->worker, &t->x.peer, t->charge - bytes);
+    t->charge = (uint32_t)bytes;
 }
 
 static bool same_peer(const struct map_node *node, const void *key)
@@ -77,6 +89,9 @@ static void destroy(struct transfer *t)
     list_del(&t->unproven);
     map_remove(&w->peers, &t->x.node);
     metric_set(&w->metrics, METRIC_TRANSFERS_ACTIVE, w->peers.count);
+    if (t->opening || t->x.session.proven) /* nothing was sent, or to a true address */
+        charge_only(t, 0);
+    gate_leave(w, &t->x.peer, t->writing);
     xfer_fini(&t->x);
     if (t->private_socket)
         ports_release(&w->ports, t->x.socket);
@@ -114,6 +129,8 @@ bool transfer_evict(struct worker *w)
     if (list_empty(&w->unproven))
         return false;
     struct transfer *t = container_of(w->unproven.next, struct transfer, unproven);
+    if (w->now - t->started < EVICT_AGE)
+        return false;
     if (!t->opening)
         t->x.session.outcome = TFTP_OUTCOME_TIMEOUT;
     metric_inc(&w->metrics, METRIC_TRANSFERS_EVICTED);
@@ -133,8 +150,10 @@ void transfer_on_packet(struct transfer *t, struct view datagram)
     if (w->now - t->started >= REPEAT_SOONEST)
         t->asked_twice = true;
     xfer_on_packet(&t->x, datagram, w->now);
-    if (transfer_find(w, &peer) == t && t->x.session.proven)
-        list_del(&t->unproven);
+    if (transfer_find(w, &peer) != t || !t->x.session.proven)
+        return;
+    list_del(&t->unproven);
+    charge_only(t, 0);
 }
 
 const char *transfer_error_text(enum tftp_error code, int err)
@@ -151,6 +170,8 @@ static void refuse_open(struct transfer *t, int err)
     size_t n = tftp_build_error(packet, sizeof(packet), code, transfer_error_text(code, err));
     struct net_socket *s = ports_for_error(&w->ports, w->settings, t->listener);
 
+    charge_only(t, n > t->request_len ? n - t->request_len : 0);
+    t->charge = 0; /* spent */
     xfer_send_control(&w->env, s, &t->x.peer, &t->x.local, packet, n);
     transfer_log_refused(t, err, code);
     destroy(t);
@@ -197,6 +218,25 @@ static int take_port(struct transfer *t)
     return 0;
 }
 
+/* The process has no descriptor left for a socket: the same as at any other limit. */
+static void no_port(struct transfer *t, int err)
+{
+    metric_inc(&t->worker->metrics, METRIC_REQUESTS_BUSY);
+    if (t->worker->settings->answer_busy)
+        refuse_open(t, err);
+    else
+        destroy(t);
+}
+
+/* As transfer_evict(), when that is so. */
+static bool evict_for(const struct transfer *t)
+{
+    const struct transfer *oldest =
+        container_of(t->worker->unproven.next, struct transfer, unproven);
+
+    return oldest != t && transfer_evict(t->worker);
+}
+
 static const struct xfer_data_ops *data_ops(const struct transfer *t)
 {
     if (t->writing)
@@ -214,6 +254,12 @@ static void start_session(struct transfer *t)
     uint64_t size = t->writing || t->mode == TFTP_NETASCII ? TFTP_SIZE_UNKNOWN : t->x.reader.size;
 
     int err = take_port(t);
+    if ((err == -EMFILE || err == -ENFILE) && evict_for(t))
+        err = take_port(t);
+    if (err == -EMFILE || err == -ENFILE) {
+        no_port(t, -err);
+        return;
+    }
     if (err < 0) {
         refuse_open(t, -err);
         return;
@@ -228,6 +274,8 @@ static void start_session(struct transfer *t)
         clamp_blksize(t, &limits);
     err = tftp_session_serve(&t->x.session, &request, t->request_len, &limits, &s->manners, size,
                              w->now);
+    if (err == 0)
+        charge_only(t, t->x.session.budget - t->request_len);
     if (err == 0 && t->mode == TFTP_NETASCII && xfer_ascii_init(&t->x) < 0)
         tftp_session_fail(&t->x.session, TFTP_ERR_UNDEFINED, tftp_error_text_from_errno(ENOMEM),
                           w->now);
@@ -298,7 +346,7 @@ static void open_file(struct transfer *t, uint64_t size_hint)
 }
 
 int transfer_start(struct worker *w, const struct net_rx *rx, const struct tftp_request *request,
-                   const char *path, uint64_t size_hint)
+                   const char *path, uint64_t size_hint, uint32_t charge)
 {
     size_t path_len = strlen(path);
     struct transfer *t = malloc(sizeof(*t) + rx->data.n + path_len + 1);
@@ -314,6 +362,7 @@ int transfer_start(struct worker *w, const struct net_rx *rx, const struct tftp_
     t->writing = request->op == TFTP_WRQ;
     t->mode = request->mode;
     t->opening = true;
+    t->charge = charge;
     t->request_len = (uint16_t)rx->data.n;
     memcpy(t->bytes, rx->data.p, rx->data.n);
     t->path = t->bytes + rx->data.n;
@@ -328,6 +377,17 @@ int transfer_start(struct worker *w, const struct net_rx *rx, const struct tftp_
 bool transfer_is_request(const struct transfer *t, struct view datagram)
 {
     return t->request_hash == hash_request(t->worker, datagram);
+}
+
+/* A repeat is answered like the first, so it costs as much. */
+static bool charge_repeat(struct transfer *t, size_t request_len)
+{
+    size_t cost = tftp_session_allowance(request_len, t->x.session.first_reply_bytes) - request_len;
+
+    if (!gate_unproven(t->worker, &t->x.peer, cost))
+        return false;
+    t->charge += (uint32_t)cost;
+    return true;
 }
 
 bool transfer_repeated(struct transfer *t, const struct net_rx *rx)
@@ -349,6 +409,8 @@ bool transfer_repeated(struct transfer *t, const struct net_rx *rx)
     }
     if (same && !over && !(s->proven && silent)) {
         metric_inc(&w->metrics, METRIC_REQUESTS_REPEATED);
+        if (!s->proven && !charge_repeat(t, rx->data.n))
+            return true;
         tftp_session_on_repeat(&t->x.session, rx->data.n, w->now);
         xfer_kick(&t->x, w->now);
         return true;

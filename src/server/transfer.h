@@ -22,6 +22,7 @@ struct transfer {
     bool private_socket;
     bool logged;      /* its line is written: an upload that dallies */
     bool asked_twice; /* its request came again, or the peer had time to send it again */
+    uint32_t charge;  /* bytes taken from the peer's gate_unproven() */
     enum tftp_mode mode;
     uint16_t request_len;
     const char *path; /* in `bytes`, after the request */
@@ -30,11 +31,12 @@ struct transfer {
 
 /*
  * Starts serving an admitted request: opens the file or the upload. `path` is relative to the
- * root. Answers and ends by itself. -ENOMEM: nothing was started.
+ * root. Answers and ends by itself. -ENOMEM: nothing was started. `charge` was taken by
+ * gate_unproven(), and a place by gate_enter(): the transfer's own from then on.
  */
 MUST_CHECK int transfer_start(struct worker *w, const struct net_rx *rx,
                               const struct tftp_request *request, const char *path,
-                              uint64_t size_hint);
+                              uint64_t size_hint, uint32_t charge);
 
 /* The running transfer of this peer, or NULL. */
 struct transfer *transfer_find(struct worker *w, const struct addr *peer);
@@ -59,7 +61,7 @@ void transfer_abort(struct transfer *t, const char *text);
 void transfer_on_packet(struct transfer *t, struct view datagram);
 
 /* Makes room when all places are taken: ends the oldest transfer whose peer has not answered yet,
- * which a forged request never does. False when there is none. */
+ * which a forged request never does. False when there is none that has had the time. */
 bool transfer_evict(struct worker *w);
 
 /* Ends it without a word to the peer. */

@@ -41,6 +41,7 @@ static const char *refusal_outcome(int err, enum log_level *level)
     case ENXIO:
     case EEXIST:
     case EFBIG:
+    case EDQUOT:
         *level = LOG_NOTICE;
         return "denied";
     default:

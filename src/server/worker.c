@@ -1,6 +1,7 @@
 #include "server/worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include "obs/log.h"
@@ -15,6 +16,8 @@
 #define GRAVE_AGE_MS 10000               /* longer than any packet lives on a boot network */
 #define TRIM_AFTER   (10 * NSEC_PER_SEC) /* idle files are closed: they may have been deleted */
 #define TIMER_BUDGET 256
+#define PEAK_LEAST   1024 /* transfers whose memory is worth giving back */
+#define FEW          64   /* ... and that many are no reason to look again */
 
 static uint32_t grave_clock(const struct worker *w)
 {
@@ -145,6 +148,16 @@ void worker_on_send_failed(struct xfer_env *env, struct net_socket *socket, cons
         xfer_on_send_error(&t->x, err, w->now);
 }
 
+/* After a flood: what thousands of transfers had is of no use to the few that are left. */
+static void give_back_memory(struct worker *w)
+{
+    if (w->peak < PEAK_LEAST || w->peers.count > w->peak / 8)
+        return;
+    malloc_trim(0);
+    if (w->peers.count < FEW)
+        w->peak = 0;
+}
+
 /* Many timers may be due at once (a network that was cut off): the rest fires in the next turn. */
 static void on_timer(struct timer *timer, nsec now, void *arg)
 {
@@ -152,6 +165,7 @@ static void on_timer(struct timer *timer, nsec now, void *arg)
 
     if (timer == &w->trim) {
         store_trim(w->store);
+        give_back_memory(w);
         return;
     }
     if (w->timers_left == 0) {
@@ -238,7 +252,9 @@ bool worker_pass(struct worker *w, nsec now)
     w->timers_left = TIMER_BUDGET;
     wheel_fire(&w->wheel, w->now, on_timer, w);
     net_flush(w->net);
-    if (w->trim.deadline == NSEC_NEVER && store_stats(w->store)->files_open > 0)
+    w->peak = MAX(w->peak, w->peers.count);
+    if (w->trim.deadline == NSEC_NEVER &&
+        (store_stats(w->store)->files_open > 0 || w->peak >= PEAK_LEAST))
         wheel_set(&w->wheel, &w->trim, nsec_add(w->now, TRIM_AFTER));
     if (atomic_exchange(&w->want_stats, false))
         worker_log_stats(w);

@@ -19,6 +19,7 @@
 #include "loop/ring.h"
 #include "net/net.h"
 #include "obs/metric.h"
+#include "policy/limiter.h"
 #include "server/path_cache.h"
 #include "server/ports.h"
 #include "server/settings.h"
@@ -71,6 +72,7 @@ struct worker {
     bool wakeable; /* the loop exists; under wake_lock */
 
     struct worker_parts parts;
+    struct limiter *limiter; /* of all workers; the server's */
     struct settings *settings;
     struct loop *loop;
     struct ring *ring;
@@ -87,7 +89,8 @@ struct worker {
     nsec now;             /* of this loop pass */
     unsigned round;       /* datagrams of one receive round at most */
     unsigned timers_left; /* of this turn's budget */
-    struct timer trim;    /* closes idle files */
+    struct timer trim;    /* closes idle files, gives memory back */
+    size_t peak;          /* most transfers since memory was given back last */
     struct list unproven; /* transfers whose peer has not answered yet, oldest first */
     nsec drain_until;
     struct metrics metrics;
@@ -96,6 +99,7 @@ struct worker {
     struct path_cache paths;
     nsec stranger_window; /* rate limit of ERROR 5 */
     unsigned stranger_count;
+    nsec limit_logged; /* when a line about a limit was written last */
 };
 
 /* Thread function; arg is the worker. Posts `started` once, with start_error set. */

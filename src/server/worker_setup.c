@@ -3,6 +3,7 @@
  * thread that makes it.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,13 +12,16 @@
 
 #include "config.h"
 #include "obs/log.h"
+#include "server/gate.h"
 #include "server/transfer.h"
 #include "server/worker.h"
 #include "server/worker_impl.h"
 
 #define STRICT " and performance.platform.io_uring.fallback_on_error is false"
 
-#define FILES_LEAST 32 /* files open at once, however few descriptors there are */
+#define FILES_LEAST         32 /* files open at once, however few descriptors there are */
+#define PRIVATE_PORTS_LEAST 16
+#define OTHER_DESCRIPTORS   64 /* listening, rings, wake-ups ... */
 
 static int failed(struct worker *w, int err, const char *what)
 {
@@ -125,7 +129,19 @@ static unsigned files_max(const struct worker *w)
     return (unsigned)MAX(wanted, FILES_LEAST);
 }
 
-static struct store_config store_settings(const struct worker *w)
+/* The other half is for sockets of transfers; what the process has besides is a few. */
+static unsigned private_ports_max(const struct worker *w)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+        return UINT_MAX;
+    rlim_t half = limit.rlim_cur / 2;
+    rlim_t share = (half - MIN(half, OTHER_DESCRIPTORS)) / MAX(1U, w->count);
+    return (unsigned)MIN(MAX(share, PRIVATE_PORTS_LEAST), UINT_MAX);
+}
+
+static struct store_config store_settings(struct worker *w)
 {
     const struct conf *c = w->conf;
 
@@ -144,6 +160,9 @@ static struct store_config store_settings(const struct worker *w)
         .durable = c->write_durable,
         .upload_mode = (mode_t)strtoul(c->write_file_mode, NULL, 8),
         .upload_buffer_bytes = (size_t)c->limits_upload_buffer_max,
+        .upload_take = gate_upload_take,
+        .upload_return = gate_upload_return,
+        .upload_arg = w,
     };
 }
 
@@ -210,6 +229,8 @@ static int make_sockets(struct worker *w)
                          v4, v6, seed);
     if (err < 0)
         return failed(w, err, "cannot bind transfer ports");
+    if (!w->parts.net)
+        w->ports.private_max = private_ports_max(w);
     return 0;
 }
 

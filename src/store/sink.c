@@ -101,6 +101,13 @@ static void clean_up(struct store_sink_work *w)
     }
 }
 
+/* Nothing of it will be seen, so nothing of it counts. */
+static void give_quota_back(struct store *s, const struct store_sink *sink)
+{
+    if (s->config.upload_return && sink->received > 0)
+        s->config.upload_return(s->config.upload_arg, sink->received);
+}
+
 static void end(struct store_sink_work *w, enum store_sink_state state, int error)
 {
     struct store_sink *sink = w->sink;
@@ -109,6 +116,8 @@ static void end(struct store_sink_work *w, enum store_sink_state state, int erro
         w->s->stats.published++;
     else
         w->s->stats.upload_failed++;
+    if (state == STORE_SINK_FAILED)
+        give_quota_back(w->s, sink);
     sink->state = state;
     sink->error = error;
     sink->owed = 0;
@@ -329,6 +338,10 @@ void store_sink_write(struct store_sink *sink, const void *p, size_t n)
         fail_later(w->s, sink, -EFBIG);
         return;
     }
+    if (w->s->config.upload_take && !w->s->config.upload_take(w->s->config.upload_arg, n)) {
+        fail_later(w->s, sink, -EDQUOT);
+        return;
+    }
     while (n > 0) {
         size_t part;
         uint8_t *to = buffer_at(w, sink->received, &part);
@@ -360,6 +373,7 @@ void store_sink_publish(struct store_sink *sink)
 void store_sink_close(struct store *s, struct store_sink *sink)
 {
     struct store_sink_work *w = sink->work;
+    bool publishing = sink->state == STORE_SINK_PUBLISHING; /* it may still appear */
 
     if (sink->turn.link.next != NULL) /* has been opened */
         list_del(&sink->turn.link);
@@ -369,6 +383,8 @@ void store_sink_close(struct store *s, struct store_sink *sink)
         return;
     assert(w->s == s);
     s->stats.upload_failed++;
+    if (!publishing)
+        give_quota_back(s, sink);
     w->sink = NULL;
     list_del(&w->turn.link);
     if (!w->busy)

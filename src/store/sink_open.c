@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
 
 #include "store/sink_internal.h"
@@ -11,6 +12,12 @@
 static mode_t file_mode(const struct store *s)
 {
     return s->config.upload_mode & 0666;
+}
+
+/* No links, wherever they lead: what may be written is said in names, which a link would evade. */
+static uint64_t resolve_strictly(const struct store *s)
+{
+    return store_resolve(s) | RESOLVE_NO_SYMLINKS;
 }
 
 static void opened(struct store_sink_work *w)
@@ -89,7 +96,7 @@ static void stage(struct store_sink_work *w, bool unnamed)
         .op = FILE_OPEN,
         .dirfd = w->dir,
         .mode = file_mode(w->s),
-        .resolve = store_resolve(w->s),
+        .resolve = resolve_strictly(w->s),
     };
 
     if (unnamed) {
@@ -217,7 +224,7 @@ static void folder_done(struct store_op *op)
                   .dirfd = w->dir,
                   .path = w->name,
                   .flags = O_PATH | O_NOFOLLOW,
-                  .resolve = store_resolve(w->s),
+                  .resolve = resolve_strictly(w->s),
               },
               look_done);
 }
@@ -232,7 +239,7 @@ void sink_open_start(struct store_sink_work *w)
                   .dirfd = w->s->config.root_fd,
                   .path = w->folder,
                   .flags = (w->s->config.durable ? O_RDONLY : O_PATH) | O_DIRECTORY,
-                  .resolve = store_resolve(w->s),
+                  .resolve = resolve_strictly(w->s),
               },
               folder_done);
 }

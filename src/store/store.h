@@ -43,6 +43,11 @@ struct store_config {
     bool durable;               /* fsync file and directory before the final ACK */
     mode_t upload_mode;         /* of published files; never more than 0666 of it */
     size_t upload_buffer_bytes; /* bytes of one upload between wire and disk; 0: 64 KiB */
+    /* Asked for all bytes that an upload takes in; false ends it with EDQUOT. What did not come to
+     * be published is given back. NULL: no such quota. */
+    bool (*upload_take)(void *arg, uint64_t bytes);
+    void (*upload_return)(void *arg, uint64_t bytes);
+    void *upload_arg;
 };
 
 /* NULL and errno. `io` must outlive the store. */
@@ -173,8 +178,9 @@ enum store_sink_state {
  * preallocates. changed() is called on each step: open done, bytes written, published, failed.
  * It is never called from inside a store_ function.
  *
- * A target that is no regular file is refused, a symbolic link too (ELOOP). Free space is
- * looked at again every few MiB. Closed while PUBLISHING, an upload may still appear, whole.
+ * A target that is no regular file is refused, a symbolic link too, also as a folder (ELOOP). Free
+ * space is looked at again every few MiB. Closed while PUBLISHING, an upload may still appear,
+ * whole.
  */
 struct store_sink {
     enum store_sink_state state;

@@ -235,6 +235,63 @@ static void too_large_on_the_way(void **state)
     rig_fini(&rig);
 }
 
+static uint64_t quota_left;
+
+static bool take_quota(void *arg, uint64_t bytes)
+{
+    assert_ptr_equal(arg, &quota_left);
+    if (bytes > quota_left)
+        return false;
+    quota_left -= bytes;
+    return true;
+}
+
+static void return_quota(void *arg, uint64_t bytes)
+{
+    assert_ptr_equal(arg, &quota_left);
+    quota_left += bytes;
+}
+
+/* What is not published does not count, however the upload ends. */
+static void quota(void **state)
+{
+    (void)state;
+    struct store_config config = rig_config(16);
+    struct upload u;
+
+    config.upload_take = take_quota;
+    config.upload_return = return_quota;
+    config.upload_arg = &quota_left;
+    rig_init(&rig, &config);
+    quota_left = 5000;
+    upload_open(&rig, &u, "f", false, STORE_SIZE_UNKNOWN);
+    rig_settle(&rig);
+    for (unsigned i = 0; i < 20; i++)
+        upload_feed(&u, 512);
+    rig_settle(&rig);
+    assert_int_equal(u.sink.state, STORE_SINK_FAILED);
+    assert_int_equal(u.sink.error, -EDQUOT);
+    assert_true(is_absent("f"));
+    store_sink_close(rig.s, &u.sink);
+    assert_int_equal(quota_left, 5000);
+
+    upload_open(&rig, &u, "f", false, STORE_SIZE_UNKNOWN);
+    rig_settle(&rig);
+    upload_feed(&u, 3000);
+    assert_int_equal(quota_left, 2000);
+    store_sink_close(rig.s, &u.sink); /* the client has gone */
+    rig_settle(&rig);
+    assert_int_equal(quota_left, 5000);
+
+    upload_open(&rig, &u, "f", false, STORE_SIZE_UNKNOWN);
+    rig_settle(&rig);
+    run(&u, 3000);
+    assert_published(&u, "f", 3000);
+    store_sink_close(rig.s, &u.sink);
+    assert_int_equal(quota_left, 2000);
+    rig_fini(&rig);
+}
+
 /* Each operation in turn fails with each error: the old file stays, nothing is left. */
 static void every_step_fails(void **state)
 {
@@ -512,6 +569,7 @@ int main(void)
         cmocka_unit_test(block_by_block),
         cmocka_unit_test(refusals_at_open),
         cmocka_unit_test(too_large_on_the_way),
+        cmocka_unit_test(quota),
         cmocka_unit_test(every_step_fails),
         cmocka_unit_test(fsync_is_not_tried_again),
         cmocka_unit_test(crash_at_every_step),

@@ -163,6 +163,23 @@ class Server:
             tail = "\n".join(self.lines[-20:])
         raise AssertionError(f"the line did not come; the log ends:\n{tail}")
 
+    def counters(self):
+        """The counters of all workers together, as SIGUSR1 has them logged (JSON log)."""
+        workers = len([line for line in self.lines if "packets by" in line])
+        for _ in range(20):  # a line is lost when thousands of others fill the pipe
+            before = len(self.events("stats"))
+            self.process.send_signal(signal.SIGUSR1)
+            with self.changed:
+                if self.changed.wait_for(lambda before=before: sum(
+                        '"event":"stats"' in line for line in self.lines) >= before + workers, 1):
+                    break
+        total = {}
+        for event in self.events("stats")[before:before + workers]:
+            for name, value in event.items():
+                if isinstance(value, int):
+                    total[name] = total.get(name, 0) + value
+        return total
+
     def rss_kib(self):
         text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(re.search(r"VmRSS:\s+(\d+)", text).group(1))

@@ -11,11 +11,12 @@ import pytest
 import conftest
 
 README = conftest.TOP / "README.md"
+OPERATIONS = conftest.TOP / "docs" / "operations.md"
 
 
-def blocks(kind):
+def blocks(kind, document=README):
     """The fenced blocks behind <!-- tested: KIND -->."""
-    text = README.read_text(encoding="utf-8")
+    text = document.read_text(encoding="utf-8")
     found = re.findall(r"<!-- tested: " + kind + r" -->\n```\w*\n(.*?)```", text, re.DOTALL)
     assert found, f"no block marked {kind}"
     return found
@@ -104,3 +105,18 @@ def test_dependencies_are_installed():
                             stdin=subprocess.DEVNULL, capture_output=True, text=True,
                             check=False)
     assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_operations(tmp_path):
+    """The example is accepted, and no counter is missing."""
+    config = tmp_path / "example.toml"
+    for text in blocks("config", OPERATIONS):
+        config.write_text(text, encoding="utf-8")
+        subprocess.run([conftest.PROGRAM, "--root", str(tmp_path), "-c", config, "--check-config"],
+                       check=True)
+    table = OPERATIONS.read_text(encoding="utf-8").split("## Counters")[1]
+    metrics = (conftest.TOP / "src" / "obs" / "metrics.def").read_text(encoding="ascii")
+    rows = re.findall(r'METRIC\(\w+, "(\w+)", "\w+", "([^"]+)"\)', metrics)
+    assert len(rows) > 20
+    for name, words in rows:
+        assert f"| `{name}` | {words} |\n" in table, name

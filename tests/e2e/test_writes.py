@@ -203,3 +203,36 @@ def test_two_writers(start, tmp_path):
         assert (packet.opcode, packet.code) == (tftp.ERROR, tftp.E_EXISTS)
     assert (tmp_path / "a").read_bytes() == b"1" * 513
     assert names(tmp_path) == ["a"]
+
+
+def test_folder_links_are_not_followed(start, tmp_path):
+    """A name within the patterns must not lead to a file that is outside of them, or of the root,
+    whatever links somebody has put there."""
+    root = tmp_path / "root"
+    for folder in (root / "up", root / "private", tmp_path / "outside"):
+        folder.mkdir(parents=True)
+    for name, target in (("in", "../private"), ("out", "../../outside"), ("abs", str(root))):
+        (root / "up" / name).symlink_to(target)
+    (root / "private" / "old").write_bytes(b"old")
+    server = begin(start, root, 'write.allowed_patterns=["up/**"]', "write.allow_overwrite=true")
+    for name in ("up/in/x", "up/in/old", "up/out/x", "up/abs/x", "up/in/../x"):
+        refused = tftp.store(server.address(), name, CONTENT)
+        assert refused is not None and refused.code == tftp.E_ACCESS, name
+    assert names(root / "private") == ["old"] and names(tmp_path / "outside") == []
+    assert names(root / "up") == ["abs", "in", "out"] and names(root) == ["private", "up"]
+    assert (root / "private" / "old").read_bytes() == b"old"
+
+
+def test_two_writers_one_replaces_the_other(start, tmp_path):
+    """With overwriting allowed the last that is complete wins, whole."""
+    server = begin(start, tmp_path, "write.allow_overwrite=true")
+    with tftp.Peer(server.address()) as one, tftp.Peer(server.address()) as two:
+        for own, byte in ((one, b"1"), (two, b"2")):
+            assert own.ask(tftp.wrq("a")).opcode == tftp.ACK
+            own.reply(tftp.data(1, byte * 512))
+            assert own.receive().block == 1
+        for own, byte in ((two, b"2"), (one, b"1")):
+            own.reply(tftp.data(2, byte))
+            assert own.receive().block == 2
+            assert (tmp_path / "a").read_bytes() == byte * 513
+    assert names(tmp_path) == ["a"]

@@ -226,6 +226,10 @@ static void make_worker(struct sim *s)
     w->conf = &s->conf;
     w->root_fd = -1;
     w->settings = settings_new(&s->conf, 1);
+    w->limiter = calloc(1, sizeof(*w->limiter));
+    if (!w->limiter)
+        abort();
+    w->limiter->key = prng_mix(s->seed);
     w->listen_count = 1;
     w->parts = (struct worker_parts){
         .net = engine_new(s),
@@ -412,6 +416,7 @@ static void tear_down(struct sim *s)
     run_until_empty(s);
     check_end(s);
     worker_tear_down(s->worker);
+    free(s->worker->limiter);
     free(s->worker);
     link_clear(&s->link);
     for (unsigned i = 0; i < s->clients; i++)

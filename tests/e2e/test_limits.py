@@ -1,0 +1,191 @@
+"""What one address, and all together, may have: at a limit there is silence or ERROR 0, a counter
+and a line in the log, and afterwards there is room again."""
+
+import pytest
+
+import conftest
+import tftp
+
+CONTENT = conftest.pattern(3000)
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in ("file", "small"):
+        (tmp_path / name).write_bytes(CONTENT if name == "file" else b"x")
+        (tmp_path / name).chmod(0o644)
+    return tmp_path
+
+
+@pytest.fixture
+def peers(start, root):
+    """begin(options) starts a server for which nobody is trusted; peer(address) is a client."""
+    made = []
+
+    def begin(*options):
+        server = start(root, options=("network.trusted=[]", "write.enabled=true", *options),
+                       listen=("0.0.0.0:0", "[::1]:0"))
+
+        def peer(source="127.0.0.1"):
+            port = [port for own, port in server.addresses if (":" in own) == (":" in source)][0]
+            host = "::1" if ":" in source else "127.0.0.1"
+            made.append(tftp.Peer((host, port), bind=(source, 0)))
+            return made[-1]
+
+        return server, peer
+
+    yield begin
+    for peer in made:
+        peer.socket.close()
+
+
+def hold(peer, raw):
+    """Begins a transfer and leaves it half way, proven: the first answer."""
+    packet = peer.ask(raw)
+    if packet.opcode == tftp.DATA:
+        peer.reply(tftp.ack(1))
+        peer.receive()
+    return packet
+
+
+@pytest.mark.parametrize("told", ["silent", "busy"])
+def test_transfers_of_one_address(peers, told):
+    server, peer = peers("limits.transfers_per_address=2", f"limits.when_full={told}")
+    first = [peer() for _ in range(2)]
+    for own in first:
+        assert hold(own, tftp.rrq("file")).opcode == tftp.DATA
+    third = peer()
+    third.send(tftp.rrq("file"))
+    packet = third.receive(0.3 if told == "silent" else 5)
+    if told == "silent":
+        assert packet is None
+    else:
+        assert (packet.opcode, packet.code) == (tftp.ERROR, 0) and "busy" in packet.text
+        assert len(packet.raw) <= 64
+    assert tftp.fetch(peer("127.0.0.2").address, "file", peer=peer("127.0.0.2"))[0] == CONTENT
+    first[0].reply(tftp.error(0))
+    server.wait_event("transfer", lambda e: e["outcome"] == "closed")
+    for _ in range(100):  # the place is free a moment after the line
+        third.send(tftp.rrq("file"))
+        packet = third.receive(0.1)
+        if packet is not None and packet.opcode == tftp.DATA:
+            break
+    assert third.tid == packet.peer or told == "busy"
+    third.tid = packet.peer
+    assert tftp.take(third, packet)[0] == CONTENT
+    assert server.wait_event("limited")["limit"] == "transfers_per_address"
+    total = server.counters()
+    assert total["requests_busy_total"] == total["requests_busy_address_total"] >= 1
+
+
+def test_uploads_in_parallel(peers, root):
+    server, peer = peers("limits.uploads_max=1", "limits.when_full=busy")
+    one, two = peer(), peer("127.0.0.2")
+    assert one.ask(tftp.wrq("a")).opcode == tftp.ACK
+    refused = two.ask(tftp.wrq("b"))
+    assert (refused.opcode, refused.code) == (tftp.ERROR, 0)
+    assert two.ask(tftp.rrq("small")).opcode == tftp.DATA  # reading is not writing
+    two.reply(tftp.ack(1))
+    one.reply(tftp.data(1, b"end"))
+    assert one.receive().block == 1
+    one.reply(tftp.error(0))  # does not wait for a lost ACK
+    for _ in range(50):
+        packet = two.ask(tftp.wrq("b"))
+        if packet.opcode == tftp.ACK:
+            break
+    two.reply(tftp.data(1, b"end"))
+    assert two.receive().block == 1
+    assert (root / "b").read_bytes() == b"end"
+    assert server.counters()["requests_busy_uploads_total"] >= 1
+
+
+def test_upload_bytes_per_day(peers, root):
+    """What is announced is refused at once, what is not at the block that is too much; neither
+    leaves anything, and an upload that failed does not count."""
+    server, peer = peers("write.bytes_per_day=5000", "write.allow_overwrite=true")
+    address = peer().address
+    refused = tftp.store(address, "a", CONTENT * 2, options=[("tsize", 6000)])
+    assert (refused.opcode, refused.code) == (tftp.ERROR, tftp.E_DISK_FULL)
+    refused = tftp.store(address, "a", CONTENT * 2)
+    assert (refused.opcode, refused.code) == (tftp.ERROR, tftp.E_DISK_FULL)
+    assert tftp.store(address, "a", CONTENT) is None
+    refused = tftp.store(address, "b", CONTENT)
+    assert (refused.opcode, refused.code) == (tftp.ERROR, tftp.E_DISK_FULL)
+    assert tftp.store(address, "c", CONTENT[:1500]) is None
+    assert sorted(p.name for p in root.iterdir()) == ["a", "c", "file", "small"]
+    assert server.counters()["limited_upload_bytes_total"] == 3
+    event = server.wait_event("transfer", lambda e: e["outcome"] == "denied")
+    assert event["reason"] == "EDQUOT"
+
+
+def test_requests_of_one_address(peers):
+    """More than the allowance is met with silence; others, and the next /64, go on."""
+    server, peer = peers("limits.requests_per_address=1")
+    clients = [peer() for _ in range(30)]
+    for own in clients:
+        own.send(tftp.rrq("missing"))
+    answers = [own for own in clients if own.receive(0.1 if own is not clients[0] else 5)]
+    assert 10 <= len(answers) <= 13  # ten seconds' worth, and what came back meanwhile
+    assert tftp.fetch(peer("127.0.0.2").address, "file", peer=peer("127.0.0.2"))[0] == CONTENT
+    assert tftp.fetch(peer("::1").address, "file", peer=peer("::1"))[0] == CONTENT
+    assert server.wait_event("limited")["limit"] == "requests_per_address"
+    assert server.counters()["limited_requests_total"] >= 17
+
+
+def test_unproven_bytes_come_back(peers):
+    """What a client draws before it has answered is charged only until then: thousands of genuine
+    transfers fit an allowance of three."""
+    server, peer = peers("limits.unproven_bytes_per_address=160", "limits.unproven_bytes=160")
+    for _ in range(200):
+        own = peer()
+        assert tftp.fetch(own.address, "small", peer=own)[0] == b"x"
+        own.socket.close()
+    assert server.counters()["limited_unproven_total"] == 0
+    silent = [peer() for _ in range(10)]
+    for own in silent:
+        own.send(tftp.rrq("file"))
+    answered = [own for own in silent if own.receive(0.3)]
+    assert 2 <= len(answered) <= 4
+    assert server.counters()["limited_unproven_total"] >= 6
+    for own in answered:
+        own.reply(tftp.ack(1))
+        assert own.receive().block == 2
+    own = peer()
+    assert tftp.fetch(own.address, "file", peer=own)[0] == CONTENT
+
+
+def test_a_boot_storm_behind_one_address(start, tmp_path):
+    """A thousand machines behind one untrusted address, all at once, each with the many small
+    requests of a boot loader: with the limits as they come, nobody is held back."""
+    for n in range(20):
+        (tmp_path / f"f{n}").write_bytes(bytes([n]) * (1 + n * 40))
+        (tmp_path / f"f{n}").chmod(0o644)
+    server = start(tmp_path, options=("network.trusted=[]", "log.level=notice"))
+    clients = [tftp.Peer(server.address()) for _ in range(1000)]
+    try:
+        for turn in range(5):
+            for own in clients:
+                own.tid = None
+                own.send(tftp.rrq(f"pxelinux.cfg/{turn}"))
+            for own in clients:
+                packet = own.receive()
+                assert (packet.opcode, packet.code) == (tftp.ERROR, tftp.E_NOT_FOUND)
+            for own in clients:
+                own.tid = None
+                own.send(tftp.rrq(f"f{turn}"))
+            for own in clients:
+                packet = own.receive()
+                assert packet.payload == bytes([turn]) * (1 + turn * 40)
+                own.reply(tftp.ack(1))
+    finally:
+        for own in clients:
+            own.socket.close()
+    assert server.events("limited") == []
+
+
+def test_windows_of_strangers(peers):
+    """Not trusted, a client gets no window that would be worth guessing a port for."""
+    server, peer = peers("protocol.clamp_to_mtu=false")
+    packet = peer().ask(tftp.rrq("file", options=[("blksize", 8192), ("windowsize", 64)]))
+    assert dict(packet.options) == {b"blksize": b"8192", b"windowsize": b"12"}
+    assert server.counters()["requests_read_total"] == 1
