@@ -6,6 +6,8 @@
 #   make bench    measure this server, others and the floor (half an hour; QUICK=1: 5 minutes)
 #   make fast-path  spinning, system calls, loss, attack ...: what bench does not measure (root)
 #   make sim      ten minutes of simulated worlds (SECONDS=, or COUNT= worlds, from SEED=)
+#   make amplification  what forged requests draw, of this server and others (2 minutes, root)
+#   make floods   10,000 half-open requests, 100,000 packets of garbage a second; true clients meanwhile
 #   make soak     10,000 transfers, some of them cancelled, under valgrind
 #   make fuzz     libFuzzer over tests/fuzz, FUZZ_SECONDS (60) of processor time for each target
 #   make crash    a thousand uploads for each file back end, the server killed in the middle
@@ -15,7 +17,7 @@
 BUILD ?= build
 PORT  ?= 6969
 
-.PHONY: all run test bench fast-path sim soak fuzz crash format clean
+.PHONY: all run test bench amplification floods fast-path sim soak fuzz crash format clean
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
 
@@ -44,6 +46,12 @@ sim:
 	@test -e build-sim/build.ninja || meson setup build-sim --buildtype=release -Db_ndebug=false >/dev/null
 	@ninja -C build-sim tests/sim/sim >/dev/null
 	@build-sim/tests/sim/sim $(if $(SEED),--seed $(SEED)) $(if $(COUNT),--count $(COUNT),--seconds $(or $(SECONDS),600))
+
+amplification: all
+	@/usr/bin/python3 bench/amplification.py --build $(BUILD)
+
+floods: all
+	@RINGTFTP_LONG=1 /usr/bin/python3 -m pytest -q -s tests/e2e/test_floods.py
 
 soak: all
 	@tools/soak $(BUILD)

@@ -1,0 +1,170 @@
+"""Floods of forged requests and of garbage: true clients are served meanwhile, and afterwards the
+server is as large as before."""
+
+import os
+import resource
+import subprocess
+import threading
+import time
+
+import pytest
+
+import conftest
+import reflect
+import tftp
+from test_amplification import lab  # noqa: F401  (a fixture)
+
+CONTENT = conftest.pattern(40_000)
+LONG = bool(os.environ.get("RINGTFTP_LONG"))  # `make floods`: more and longer, on a quiet machine
+SOURCES = 10_000
+GROWTH_KIB = 4 << 10  # the tables of limits and of finished transfers, touched for the first time
+GARBAGE_SECONDS = 10 if LONG else 1.5
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in ("file", "other"):
+        (tmp_path / name).write_bytes(CONTENT)
+        (tmp_path / name).chmod(0o644)
+    return tmp_path
+
+
+def launch(start, lab, root, *options, **rest):  # noqa: F811
+    return start(root, program=(*lab.server.prefix, conftest.PROGRAM), listen=("0.0.0.0:69",),
+                 options=("log.level=notice", *options), **rest)
+
+
+class Client(threading.Thread):
+    """A true client that downloads again and again until it is told to stop."""
+
+    def __init__(self, lab):  # noqa: F811
+        super().__init__(daemon=True)
+        self.lab = lab
+        self.times = []
+        self.problem = None
+        self.ended = threading.Event()
+        self.started = threading.Event()
+        self.start()
+        self.started.wait(20)
+
+    def run(self):
+        try:
+            while not self.ended.is_set():
+                begin = time.monotonic()
+                done = subprocess.run(
+                    [*self.lab.client.prefix, conftest.BUILD / "src" / "cli" / "ringtftp", "get",
+                     "-q", f"{reflect.SERVER[4]}:file", "-o", "-"], stdin=subprocess.DEVNULL,
+                    capture_output=True, check=False)
+                assert done.stdout == CONTENT, done.stderr
+                self.times.append(time.monotonic() - begin)
+                self.started.set()
+        except BaseException as error:  # pylint: disable=broad-except
+            self.problem = error
+            self.started.set()
+
+    def stop(self):
+        """The duration of each download."""
+        self.ended.set()
+        self.join(60)
+        if self.problem:
+            raise self.problem
+        return self.times
+
+
+def settle(server):
+    """No transfer runs; what was used for them has been given back."""
+    end = time.monotonic() + 40
+    while time.monotonic() < end:
+        if server.counters()["transfers_active"] == 0:
+            return server.rss_kib()
+        time.sleep(0.1)
+    raise AssertionError("transfers are still running")
+
+
+def forge(lab, source_base, count, raw, at_once=100):  # noqa: F811
+    """One request each in the name of so many, not faster than they are answered."""
+    for n in range(1, count + 1, at_once):
+        seen = len(lab.seen)
+        lab.send(reflect.frame(reflect.numbered(source_base, m), 2000, raw)
+                 for m in range(n, min(n + at_once, count + 1)))
+        lab.watch(0.2, lambda seen=seen: len(lab.seen) >= seen + at_once)
+
+
+def test_10000_half_open_requests(start, lab, root):  # noqa: F811
+    """As many addresses, none of which ever answers."""
+    server = launch(start, lab, root, "protocol.patience=8")
+    client = Client(lab)
+    before = server.rss_kib(), server.descriptors()
+    forge(lab, "100.64.0.0", SOURCES, tftp.rrq("other"))
+    assert server.counters()["transfers_active"] > SOURCES * 0.9
+    served = len(client.times)
+    end = time.monotonic() + 2
+    while time.monotonic() < end and len(client.times) < served + 5:
+        time.sleep(0.05)
+    high = server.rss_kib()
+    settle(server)
+    end = time.monotonic() + 30  # it looks every ten seconds
+    while time.monotonic() < end and server.rss_kib() > before[0] + GROWTH_KIB:
+        time.sleep(0.1)
+    times = client.stop()[served:]
+    after = server.rss_kib(), server.descriptors()
+    print(f"half open: {len(times)} downloads, the slowest {max(times):.3f} s; resident "
+          f"{before[0]} KiB before, {high} meanwhile, {after[0]} after; descriptors {before[1]}, "
+          f"{after[1]}")
+    assert len(times) >= 5 and max(times) < (1 if LONG else 3)
+    assert after[0] <= before[0] + GROWTH_KIB
+    assert after[1] <= before[1] + 8
+
+
+def test_more_half_open_than_places(start, lab, root):  # noqa: F811
+    """Forged requests have taken every place, and every descriptor: the oldest one gives way."""
+    def few_descriptors():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+
+    for options, prepare in ((("limits.transfers_max=64",), None), ((), few_descriptors)):
+        server = launch(start, lab, root, *options, prepare=prepare)
+        client = Client(lab)
+        forge(lab, "100.64.0.0", 400, tftp.rrq("other"), at_once=8)
+        served = len(client.times)
+        end = time.monotonic() + 10
+        while time.monotonic() < end and len(client.times) < served + 3 and not client.problem:
+            time.sleep(0.05)
+        assert len(client.stop()) >= served + 3
+        assert server.counters()["transfers_evicted_total"] > 0
+        server.stop()
+
+
+GARBAGE = [b"", b"\0", b"\0\1", b"\0\1file", b"\0\3\0\1" + b"x" * 512, b"\0\4\0\1", b"\0\5\0\1x\0",
+           b"\0\6blksize\x00512\0", b"\xff" * 40, b"\0\1\0octet\0", b"\0\2" + b"\0" * 300]
+
+
+def test_garbage(start, lab, root):  # noqa: F811
+    """100,000 packets of garbage each second: true transfers finish, and nothing grows."""
+    server = launch(start, lab, root)
+    frames = [reflect.frame(reflect.numbered("100.64.0.0", n), 1024 + n, GARBAGE[n % len(GARBAGE)])
+              for n in range(1, 2000)]
+    client = Client(lab)
+    lab.send(frames)
+    settle(server)
+    before = server.rss_kib(), server.descriptors()
+    served = len(client.times)
+    count, begin = 0, time.monotonic()
+    while time.monotonic() < begin + GARBAGE_SECONDS:
+        for n in range(200):
+            lab.raw.send(frames[(count + n) % len(frames)])
+        count += 200
+        ahead = count / 100_000 - (time.monotonic() - begin)
+        if ahead > 0:
+            time.sleep(ahead)
+    rate = count / (time.monotonic() - begin)
+    settle(server)
+    times = client.stop()[served:]
+    after = server.rss_kib(), server.descriptors()
+    seen = server.counters()
+    print(f"garbage: {rate:.0f} packets/s for {GARBAGE_SECONDS} s, {len(times)} downloads, the "
+          f"slowest {max(times):.3f} s; resident {before[0]} KiB before, {after[0]} after; ignored "
+          f"{seen['listen_ignored_total']}, malformed {seen['requests_malformed_total']}")
+    assert times and seen["listen_ignored_total"] > 0
+    assert rate > 90_000 or not LONG
+    assert after[0] < before[0] + GROWTH_KIB
+    assert after[1] <= before[1] + 8
