@@ -104,9 +104,9 @@ def bars(path, title, unit, groups, names, clip=None, log=False):
             plot.parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{width * 0.9:.1f}" '
                               f'height="{HEIGHT - BOTTOM - y:.1f}" fill="{plot.colour(name)}">'
                               f'<title>{escape(name)} {label}: {value:.4g}</title></rect>')
-            if value > top:
-                plot.parts.append(f'<text x="{x + width / 2:.1f}" y="{y - 3:.1f}" font-size="9" '
-                                  f'text-anchor="middle">{number(value)}</text>')
+            if value > top:  # neighbours at two heights, so that they can be read
+                plot.parts.append(f'<text x="{x + width / 2:.1f}" y="{y - 3 - 9 * (k % 2):.1f}" '
+                                  f'font-size="9" text-anchor="middle">{value:.0f}</text>')
     plot.save(path)
     return True
 

@@ -125,9 +125,8 @@ def latency(bench, names, rounds):
     return {"rate": rate, "runs": raw}
 
 
-def leak(bench, name):
+def leak(bench, name, loads, transfers=2000):
     """One server, one load again and again: what it holds after the second and after the last."""
-    loads, transfers = (4 if bench.quick else 12), 2000
     with bench.start(name) as server:
         for turn in range(loads):
             result = bench.load(server, ["-c", 500, "-n", transfers, "-b", 1428, "--no-verify",
@@ -163,7 +162,8 @@ def memory(bench, names, rounds):
             say(f"1000 own files {name}: {grown(result) / 1000:.0f} bytes each")
     files.remove()
     for name in [n for n in names if n in RINGTFTPD]:
-        result = bench.attempt(name, lambda: leak(bench, name))  # pylint: disable=W0640
+        result = bench.attempt(name, lambda: leak(bench, name,  # pylint: disable=W0640
+                                                  4 if bench.quick else 12))
         if result:
             record["leaks"][name] = result
             say(f"{name} after {result['transfers']} more transfers: "
