@@ -25,7 +25,7 @@
 /* Restarts for which it is heard out a round trip longer, after one that was in vain. */
 #define DOUBTS 16
 /* Of a window whose receiver has been silent for several timeouts. */
-#define PROBE_BLOCKS 4
+#define PROBE_BLOCKS 2
 
 void tftp_sender_init(struct tftp_sender *x, const struct tftp_flow *f, uint64_t size, bool server)
 {

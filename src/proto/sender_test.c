@@ -308,6 +308,25 @@ static void silence_costs_few_windows(void **state)
     assert_in_range(s.counts.blocks_sent, 64, 6 * 64);
 }
 
+/* Nor when the client has asked for a timeout of a second, which makes many of them: at 1,500 bytes
+ * the packets stay below the cost of an ACK to each of 28,232 ports. */
+static void short_timeouts_cost_few_windows(void **state)
+{
+    nsec now = opened(64, 512 * WHOLE, MS);
+
+    (void)state;
+    tftp_rto_cap(&s.rto, NSEC_PER_SEC);
+    fixture_take(&s, now);
+    while (!tftp_session_ended(&s)) {
+        now = at_deadline();
+        if (!tftp_session_ended(&s))
+            fixture_take(&s, now);
+    }
+    assert_int_equal(s.outcome, TFTP_OUTCOME_TIMEOUT);
+    assert_in_range(s.counts.resent_timeout, 55, 70);
+    assert_in_range(s.counts.blocks_sent, 64, 600);
+}
+
 /* A machine that slept ten seconds sends once what it would have sent ten times. */
 static void a_late_timer_sends_once(void **state)
 {
@@ -625,6 +644,7 @@ int main(void)
         cmocka_unit_test(timeouts_back_off),
         cmocka_unit_test(small_buffers_get_a_window),
         cmocka_unit_test(silence_costs_few_windows),
+        cmocka_unit_test(short_timeouts_cost_few_windows),
         cmocka_unit_test(a_late_timer_sends_once),
         cmocka_unit_test(a_slow_disk_costs_nothing),
         cmocka_unit_test(a_slow_disk_does_not_hinder_repair),
