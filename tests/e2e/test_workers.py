@@ -1,0 +1,63 @@
+"""Several workers on one address: the kernel deals clients out among them, each can be bound to a
+processor, and what is configured for the server is divided."""
+
+import os
+import pathlib
+import re
+import signal
+
+import pytest
+
+import conftest
+import tftp
+
+CPUS = sorted(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "f").write_bytes(conftest.pattern(5000))
+    (tmp_path / "f").chmod(0o644)
+    return tmp_path
+
+
+def lines_of_workers(server, event, count):
+    server.process.send_signal(signal.SIGUSR1)
+    for worker in range(count):
+        server.wait_event(event, lambda e, w=worker: e["worker"] == w)
+    return server.events(event)[:count]
+
+
+def test_all_of_them_serve(start, root, backend):
+    """40 clients: that one of two workers gets none of them is a chance of 2 in 2^40."""
+    server = start(root, backend, options=("performance.workers=2",))
+    for _ in range(40):
+        assert tftp.fetch(server.address(), "f")[0] == conftest.pattern(5000)
+    requests = [e["requests_read_total"] for e in lines_of_workers(server, "stats", 2)]
+    assert sum(requests) == 40 and min(requests) > 0
+
+
+def test_memory_is_divided(start, root):
+    server = start(root, options=("performance.workers=4", "performance.cache_size=67108864",
+                                  "performance.chunk_size=65536"))
+    chunks = [e["chunks_total"] for e in lines_of_workers(server, "engines", 4)]
+    assert chunks == [256] * 4
+
+
+def allowed(server):
+    """The processors of each thread."""
+    found = []
+    for task in pathlib.Path(f"/proc/{server.process.pid}/task").iterdir():
+        text = (task / "status").read_text(encoding="ascii")
+        found.append(re.search(r"^Cpus_allowed_list:\s+(\S+)", text, re.M).group(1))
+    return found
+
+
+@pytest.mark.skipif(len(CPUS) < 2, reason="one processor")
+def test_pinning(start, root):
+    """One processor each when asked for, and as many as the server has when not."""
+    for pin in ("false", "true"):
+        server = start(root, options=("performance.workers=2", f"performance.pin_workers={pin}"))
+        for cpu in CPUS[:2]:
+            assert (str(cpu) in allowed(server)) == (pin == "true")
+        assert tftp.fetch(server.address(), "f")[0] == conftest.pattern(5000)
