@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "loop/ring_restrict.h"
 #include "loop/uring_compat.h"
 
 #define SQ_ENTRIES_MIN   64
@@ -356,6 +357,7 @@ static int setup(struct ring *r, const struct ring_config *config)
         IORING_SETUP_SINGLE_ISSUER,
         IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
         IORING_SETUP_SUBMIT_ALL,
+        IORING_SETUP_R_DISABLED,
     };
     unsigned entries = MIN(MAX(config->queue_depth, SQ_ENTRIES_MIN), SQ_ENTRIES_MAX);
     unsigned flags = IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_CQSIZE |
@@ -366,6 +368,8 @@ static int setup(struct ring *r, const struct ring_config *config)
                             : IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
     if (config->sqpoll && config->sq_thread_cpu >= 0)
         flags |= IORING_SETUP_SQ_AFF;
+    if (config->restricted)
+        flags |= IORING_SETUP_R_DISABLED;
 
     for (size_t i = 0;; i++) {
         struct io_uring_params p = {
@@ -456,6 +460,19 @@ static bool probe_recvmsg_multishot(struct ring *r)
     return probe.done && probe.res == -ENOBUFS;
 }
 
+/* Restricts a ring that has not begun, and lets it begin. */
+static void begin(struct ring *r)
+{
+    int err;
+
+    if (!(r->u.flags & IORING_SETUP_R_DISABLED))
+        return;
+    r->features |= ring_restrict(r) == 0 ? RING_RESTRICTED : 0;
+    err = ring_enable(r);
+    if (err)
+        r->error = err;
+}
+
 static void probe_features(struct ring *r, const struct ring_config *config)
 {
     /* The kernel sorts a request that asks for a worker at once (IOSQE_ASYNC) before it has looked
@@ -483,6 +500,7 @@ static void probe_features(struct ring *r, const struct ring_config *config)
     }
     probe_opcodes(r);
     r->features |= probe_buf_ring(r) ? RING_BUF_RING : 0;
+    begin(r);
     r->features |= probe_recvmsg_multishot(r) ? RING_RECVMSG_MULTISHOT : 0;
 }
 

@@ -23,6 +23,7 @@ struct ring_config {
     int sq_thread_cpu;       /* -1: not pinned */
     unsigned iowq_bounded;   /* kernel workers for file operations; 0: a small default */
     unsigned iowq_unbounded; /* the same for those it is told to begin with; 0: as many */
+    bool restricted;         /* to the operations of this program; ring_features() tells if it is */
 };
 
 /*
@@ -44,6 +45,7 @@ enum ring_feature {
     RING_SPARSE_FILES = 1 << 5,
     RING_IOWQ_LIMITS = 1 << 6,
     RING_SQPOLL = 1 << 7,
+    RING_RESTRICTED = 1 << 8, /* ring_restrict.c lists to what */
 };
 
 /*

@@ -11,6 +11,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -51,6 +54,19 @@ static void complete(struct ring_op *op, int res, uint32_t flags)
     }
 }
 
+static struct {
+    struct ring_op op;
+    int res;
+    bool done;
+} last;
+
+static void complete_last(struct ring_op *op, int res, uint32_t flags)
+{
+    (void)op, (void)flags;
+    last.res = res;
+    last.done = true;
+}
+
 static int setup(void **state)
 {
     struct ring_config config = {.queue_depth = 64, .sq_thread_cpu = -1};
@@ -58,6 +74,7 @@ static int setup(void **state)
     (void)state;
     done = cancelled = 0;
     memset(ops, 0, sizeof(ops));
+    last.op.complete = complete_last;
     for (size_t i = 0; i < OPS; i++)
         ops[i].op.complete = complete;
     ring = ring_new(&config);
@@ -303,6 +320,84 @@ static void test_polling_thread_is_pinned(void **state)
     }
 }
 
+static int submit_one(void (*prep)(struct io_uring_sqe *sqe))
+{
+    struct io_uring_sqe *sqe = ring_sqe(ring, &last.op);
+
+    assert_non_null(sqe);
+    prep(sqe);
+    last.done = false;
+    while (!last.done) {
+        assert_int_equal(ring_wait(ring, NSEC_NEVER, 0), 0);
+        ring_deliver(ring, 1);
+    }
+    return last.res;
+}
+
+static void prep_nop(struct io_uring_sqe *sqe)
+{
+    io_uring_prep_nop(sqe);
+}
+
+static void prep_openat2(struct io_uring_sqe *sqe)
+{
+    static struct open_how how = {.flags = O_RDONLY | O_CLOEXEC};
+
+    io_uring_prep_openat2(sqe, AT_FDCWD, "/dev/null", &how);
+}
+
+static void prep_openat(struct io_uring_sqe *sqe)
+{
+    io_uring_prep_openat(sqe, AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC, 0);
+}
+
+static void prep_socket(struct io_uring_sqe *sqe)
+{
+    io_uring_prep_socket(sqe, AF_INET, SOCK_DGRAM, 0, 0);
+}
+
+static void prep_connect(struct io_uring_sqe *sqe)
+{
+    static const struct sockaddr_in to = {.sin_family = AF_INET};
+
+    io_uring_prep_connect(sqe, 0, (const struct sockaddr *)&to, sizeof(to));
+}
+
+static void prep_linked(struct io_uring_sqe *sqe)
+{
+    io_uring_prep_nop(sqe);
+    sqe->flags |= IOSQE_IO_LINK;
+}
+
+/* A restricted ring does what the program needs, and nothing else. */
+static void test_restricted(void **state)
+{
+    struct ring_config config = {.queue_depth = 64, .sq_thread_cpu = -1, .restricted = true};
+    uint32_t free_features = ring_features(ring);
+    int fd;
+
+    (void)state;
+    fd = submit_one(prep_openat);
+    assert_true(fd >= 0);
+    close(fd);
+    ring_free(ring);
+    ring = ring_new(&config);
+    assert_non_null(ring);
+    if (!(ring_features(ring) & RING_RESTRICTED))
+        skip(); /* before Linux 5.10 */
+    assert_int_equal(ring_features(ring) & ~(uint32_t)RING_RESTRICTED, free_features);
+    assert_int_equal(submit_one(prep_nop), 0);
+    fd = submit_one(prep_openat2);
+    assert_true(fd >= 0);
+    assert_int_equal(submit_one(prep_openat), -EACCES);
+    assert_int_equal(submit_one(prep_socket), -EACCES);
+    assert_int_equal(submit_one(prep_connect), -EACCES);
+    assert_int_equal(submit_one(prep_linked), -EACCES);
+    assert_int_equal(io_uring_register_files(ring_raw(ring), &fd, 1), -EACCES);
+    assert_int_equal(io_uring_register_personality(ring_raw(ring)), -EACCES);
+    close(fd);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -319,6 +414,7 @@ int main(void)
         T(test_full_then_freed),
         T(test_full_completion_queue),
         T(test_polling_thread_is_pinned),
+        T(test_restricted),
     };
 
     if (setup(NULL) < 0) {
