@@ -24,30 +24,33 @@ struct command {
     unsigned listen_count;
     const char *assignments[ASSIGNMENTS_MAX];
     unsigned assignment_count;
-    bool check, dump;
-    bool running; /* complaints go to the log */
+    bool check, dump, self_test;
+    bool running;               /* complaints go to the log */
+    struct conf_reader *reader; /* has the file, once running */
 };
 
 static void usage(FILE *out)
 {
-    fputs("Usage: ringtftpd [-c FILE] [--root DIR] [--listen ADDR:PORT]... [-o "
-          "SECTION.KEY=VALUE]...\n"
-          "\n"
-          "A TFTP server. Runs in the foreground and logs to standard error.\n"
-          "\n"
-          "  -c, --config FILE       read the configuration from FILE (TOML)\n"
-          "      --root DIR          serve the files below DIR\n"
-          "      --listen ADDR:PORT  listen there; may be given several times; port 0: any free "
-          "port\n"
-          "  -o SECTION.KEY=VALUE    set one configuration key; comes after the file\n"
-          "      --check-config      read the configuration, say what is wrong with it, and exit\n"
-          "      --dump-config       print the whole configuration as TOML and exit\n"
-          "      --version           print the version and what was built in\n"
-          "  -h, --help              print this\n"
-          "\n"
-          "Signals: TERM and INT end it (twice: at once), HUP reads the configuration again,\n"
-          "USR1 writes the numbers to the log.\n",
-          out);
+    fputs(
+        "Usage: ringtftpd [-c FILE] [--root DIR] [--listen ADDR:PORT]... [-o "
+        "SECTION.KEY=VALUE]...\n"
+        "\n"
+        "A TFTP server. Runs in the foreground and logs to standard error.\n"
+        "\n"
+        "  -c, --config FILE       read the configuration from FILE (TOML)\n"
+        "      --root DIR          serve the files below DIR\n"
+        "      --listen ADDR:PORT  listen there; may be given several times; port 0: any free "
+        "port\n"
+        "  -o SECTION.KEY=VALUE    set one configuration key; comes after the file\n"
+        "      --check-config      read the configuration, say what is wrong with it, and exit\n"
+        "      --dump-config       print the whole configuration as TOML and exit\n"
+        "      --self-test         shut itself in as configured, try to break out, say what held\n"
+        "      --version           print the version and what was built in\n"
+        "  -h, --help              print this\n"
+        "\n"
+        "Signals: TERM and INT end it (twice: at once), HUP reads the configuration again,\n"
+        "USR1 writes the numbers to the log.\n",
+        out);
 }
 
 static int complain(int code, const char *sentence)
@@ -56,7 +59,7 @@ static int complain(int code, const char *sentence)
     return code;
 }
 
-enum { OPT_ROOT = 256, OPT_LISTEN, OPT_CHECK, OPT_DUMP, OPT_VERSION };
+enum { OPT_ROOT = 256, OPT_LISTEN, OPT_CHECK, OPT_DUMP, OPT_SELF_TEST, OPT_VERSION };
 
 static const struct option options[] = {
     {"config", required_argument, NULL, 'c'},
@@ -64,6 +67,7 @@ static const struct option options[] = {
     {"listen", required_argument, NULL, OPT_LISTEN},
     {"check-config", no_argument, NULL, OPT_CHECK},
     {"dump-config", no_argument, NULL, OPT_DUMP},
+    {"self-test", no_argument, NULL, OPT_SELF_TEST},
     {"version", no_argument, NULL, OPT_VERSION},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -94,6 +98,9 @@ static int take_option(struct command *cmd, int opt)
         return -1;
     case OPT_DUMP:
         cmd->dump = true;
+        return -1;
+    case OPT_SELF_TEST:
+        cmd->self_test = true;
         return -1;
     case OPT_VERSION:
         printf("ringtftpd %s (io_uring: %s)\n", RINGTFTP_VERSION,
@@ -153,15 +160,32 @@ static int set_listen(struct conf *c, const struct command *cmd, struct conf_err
     return err;
 }
 
+static int read_file(const struct command *cmd, struct conf *c, struct conf_error *error)
+{
+    char *text;
+    size_t len;
+
+    if (!cmd->running)
+        return conf_read_file(c, cmd->file, error);
+    int err = conf_reader_read(cmd->reader, &text, &len);
+    if (err < 0) {
+        snprintf(error->text, sizeof(error->text), "%s: %s", cmd->file,
+                 err == -EPIPE ? "the process that reads it has ended" : strerror(-err));
+        return err;
+    }
+    err = conf_read_text(c, text, len, cmd->file, error);
+    free(text);
+    return err;
+}
+
 /* File, then --root and --listen, then -o. */
 static int build_conf(const struct command *cmd, struct conf *c, struct conf_error *error)
 {
-    if (cmd->file) {
-        int err = conf_read_file(c, cmd->file, error);
-        if (err < 0)
-            return err;
-    }
-    int err = cmd->root ? set_key(c, "root", cmd->root, error) : 0;
+    int err = cmd->file ? read_file(cmd, c, error) : 0;
+
+    if (err < 0)
+        return err;
+    err = cmd->root ? set_key(c, "root", cmd->root, error) : 0;
     if (err == 0 && cmd->listen_count > 0)
         err = set_listen(c, cmd, error);
     if (err < 0)
@@ -192,9 +216,12 @@ static struct conf *read_conf(const struct command *cmd)
     return NULL;
 }
 
-static struct conf *reload(void *arg)
+static struct conf *reload(void *arg, struct conf_reader *reader)
 {
-    return read_conf(arg);
+    struct command *cmd = arg;
+
+    cmd->reader = reader;
+    return read_conf(cmd);
 }
 
 int main(int argc, char **argv)
@@ -218,6 +245,8 @@ int main(int argc, char **argv)
     }
     log_init(STDERR_FILENO, (enum log_level)c->log_level, (enum log_format)c->log_format,
              (unsigned)c->log_lines_per_second);
+    if (cmd.self_test)
+        return server_self_test(c);
     cmd.running = true;
-    return server_run(c, reload, &cmd);
+    return server_run(c, cmd.file, reload, &cmd);
 }

@@ -121,7 +121,7 @@ static const struct mistake mistakes[] = {
     {"blksize_max = 8", "f.toml:1:1: blksize_max: unknown key, did you mean protocol.blksize_max?"},
     {"colour = 1", "f.toml:1:1: colour: unknown key"},
     {"[wirte]\nenabled = true\n", "f.toml:1:2: wirte: unknown section, did you mean [write]?"},
-    {"[security]\nenabled = true\n", "f.toml:1:2: security: unknown section"},
+    {"[safety]\nenabled = true\n", "f.toml:1:2: safety: unknown section"},
     {"[performance.platform.iouring]\nenabled = true\n",
      "f.toml:1:23: performance.platform.iouring: unknown section, did you mean "
      "[performance.platform.io_uring]?"},

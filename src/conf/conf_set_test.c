@@ -91,7 +91,7 @@ static const struct mistake mistakes[] = {
     {"write.enabled=1", "-o write.enabled: expected true or false, found an integer"},
     {"log.level=loud", "-o log.level: \"loud\" is not one of: error, warning, notice, info, debug"},
     {"log.levle=info", "-o log.levle: unknown key, did you mean log.level?"},
-    {"security=1", "-o security: unknown key"},
+    {"safety=1", "-o safety: unknown key"},
     {"=1", "-o : unknown key"},
     {"write=true", "-o write: is a section; expected write.KEY=VALUE"},
     {"performance.platform={}",

@@ -31,7 +31,7 @@ static int sys_openat2(int dirfd, const char *path, struct open_how *how)
 
 /* Asked with a path that can always be opened: a sandbox may answer EPERM for a call it does
  * not know, which is also an honest answer for a file. */
-static bool openat2_works(void)
+bool file_sys_has_openat2(void)
 {
     struct open_how how = {.flags = O_PATH | O_CLOEXEC};
     int works = atomic_load(&have_openat2);
@@ -220,7 +220,7 @@ static int64_t open_plain(struct file_req *req)
     };
     int fd;
 
-    if (openat2_works())
+    if (file_sys_has_openat2())
         return sys_openat2(req->dirfd, req->path, &how);
     if (req->resolve)
         return file_sys_walk(req->dirfd, req->path, flags, mode, req->resolve);

@@ -21,6 +21,9 @@ enum file_stage {
 /* Does what `req` asks, from its stage on, and fills in `result`, `st` and `space`. */
 void file_sys_run(struct file_req *req);
 
+/* Whether this kernel, and the sandbox we are in, know openat2(2). Any thread. */
+bool file_sys_has_openat2(void);
+
 /* Flags and mode of an OPEN as the kernel gets them. */
 int file_sys_open_flags(const struct file_req *req);
 mode_t file_sys_open_mode(const struct file_req *req);

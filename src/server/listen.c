@@ -93,13 +93,74 @@ int listen_open(struct listen_set *set, const struct conf *c, unsigned workers, 
             if (fd == 0)
                 fd = bind_one(&config, &addrs[a], workers > 1);
             if (fd < 0) {
-                snprintf(error, size, "cannot listen on %s: %s", addr_text(&addrs[a], text),
-                         strerror(-fd));
+                snprintf(error, size, "cannot listen on %s: %s%s", addr_text(&addrs[a], text),
+                         strerror(-fd),
+                         fd == -EACCES ? "; for this port the server has to be started by root, "
+                                         "by systemd, or with CAP_NET_BIND_SERVICE"
+                                       : "");
                 listen_close(set);
                 return fd;
             }
             set->fds[w * set->addresses + a] = fd;
         }
+    }
+    return 0;
+}
+
+/* The place of the socket's address in the set, or -errno. */
+static int place_of(struct listen_set *set, int fd)
+{
+    union addr_sock sa;
+    socklen_t len = sizeof(sa), type_len = sizeof(int);
+    struct addr bound;
+    int type = 0;
+    unsigned a = 0;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) < 0 ||
+        getsockname(fd, &sa.sa, &len) < 0)
+        return -errno;
+    if (type != SOCK_DGRAM || addr_from_sock(&bound, &sa) < 0 || bound.port == 0)
+        return -EPROTOTYPE;
+    while (a < set->addresses && !addr_equal(&set->addrs[a], &bound))
+        a++;
+    if (a == LISTEN_ADDRS_MAX)
+        return -E2BIG;
+    if (a == set->addresses)
+        set->addrs[set->addresses++] = bound;
+    return (int)a;
+}
+
+int listen_take(struct listen_set *set, int first, unsigned count, char *error, size_t size)
+{
+    unsigned taken[LISTEN_ADDRS_MAX] = {0};
+
+    for (unsigned i = 0; i < count; i++) {
+        int place = place_of(set, first + (int)i);
+        if (place < 0) {
+            snprintf(error, size, "descriptor %d, handed over to listen on, is no bound UDP socket",
+                     first + (int)i);
+            return place;
+        }
+    }
+    set->workers = count / MAX(1U, set->addresses);
+    set->fds = malloc(sizeof(int) * (count + 1));
+    if (!set->fds) {
+        snprintf(error, size, "out of memory");
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < count; i++)
+        set->fds[i] = -1;
+    for (unsigned i = 0; i < count; i++) {
+        unsigned a = (unsigned)place_of(set, first + (int)i);
+        if (taken[a] == set->workers) {
+            snprintf(error, size,
+                     "%u sockets of %u addresses were handed over, expected as many for each "
+                     "address",
+                     count, set->addresses);
+            listen_close(set);
+            return -EINVAL;
+        }
+        set->fds[taken[a]++ * set->addresses + a] = first + (int)i;
     }
     return 0;
 }

@@ -15,7 +15,11 @@
 #include <unistd.h>
 
 #include "obs/log.h"
+#include "server/confine.h"
 #include "server/listen.h"
+#include "server/self_test.h"
+#include "server/systemd.h"
+#include "server/upload_places.h"
 #include "server/worker.h"
 
 #define WORKERS_MAX 256
@@ -28,7 +32,11 @@ struct server {
     unsigned count;
     struct worker *workers;
     struct limiter *limiter;
-    sem_t started_sem;
+    sem_t started_sem, go_sem;
+    struct confinement confinement;
+    struct conf_reader reader;
+    int notify_fd;               /* of the service manager, or -1 */
+    struct self_test *self_test; /* NULL: to serve */
 };
 
 /* The processors this process may use, not all there are. */
@@ -48,24 +56,28 @@ static unsigned worker_count(const struct conf *c)
                                       : MIN(allowed_cpus(&set), WORKERS_MAX);
 }
 
-static int open_root(struct server *s)
+static int open_root(struct server *s, char *error, size_t size)
 {
     s->root_fd = open(s->conf->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (s->root_fd >= 0)
         return EX_OK;
-    log_line(LOG_ERROR, "root: cannot open %s: %s", s->conf->root, strerror(errno));
+    snprintf(error, size, "root: cannot open %s: %s", s->conf->root, strerror(errno));
     return errno == ENOENT || errno == ENOTDIR ? EX_CONFIG : EX_NOPERM;
 }
 
-/* A private port is a descriptor, so is an open file. */
-static void raise_descriptor_limit(void)
+/* A private port is a descriptor, so is an open file. Buffers registered with a ring are locked,
+ * which only root may do without limit. */
+static void raise_limits(const struct conf *c)
 {
+    const struct rlimit endless = {RLIM_INFINITY, RLIM_INFINITY};
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
+    if (c->performance_platform_io_uring_use_registered_buffers)
+        (void)setrlimit(RLIMIT_MEMLOCK, &endless);
 }
 
 /* To the index-th allowed processor, going round. */
@@ -97,6 +109,7 @@ static int start_worker(struct server *s, unsigned i)
     w->listen_count = s->listen.addresses;
     w->started = &s->started_sem;
     w->limiter = s->limiter;
+    w->go = &s->go_sem;
     w->settings = settings_new(s->conf, s->count);
     if (!w->settings)
         return -ENOMEM;
@@ -108,10 +121,11 @@ static int start_worker(struct server *s, unsigned i)
     while (sem_wait(&s->started_sem) < 0 && errno == EINTR)
         ;
     if (w->start_error < 0) {
-        log_line(LOG_ERROR, "%s: %s", w->start_what, strerror(-w->start_error));
         pthread_join(w->thread, NULL);
         return w->start_error;
     }
+    s->confinement.rings += w->ring != NULL;
+    s->confinement.free_rings += w->ring && !(ring_features(w->ring) & RING_RESTRICTED);
     if (s->started->performance_pin_workers)
         pin(w);
     return 0;
@@ -148,6 +162,9 @@ static void reload(struct server *s, struct conf *wanted)
         log_line(LOG_WARN, "reload: these keys need a restart and keep their old values: %s",
                  names);
     }
+    if (s->confinement.landlock > 0 && !upload_places_within(wanted, s->started))
+        log_line(LOG_WARN, "reload: uploads to folders that could not take any at the start need "
+                           "a restart: Landlock lets nothing be written there");
     log_configure((enum log_level)wanted->log_level, (enum log_format)wanted->log_format,
                   (unsigned)wanted->log_lines_per_second);
     /* What a reload cannot change stays as it was started. */
@@ -170,21 +187,21 @@ static void reload(struct server *s, struct conf *wanted)
 }
 
 /* Handles signals until it is time to stop. */
-static void wait_for_end(struct server *s, const sigset_t *signals,
-                         struct conf *(*reload_conf)(void *arg), void *arg)
+static void wait_for_end(struct server *s, const sigset_t *signals, server_reload_fn *reload_conf,
+                         void *arg)
 {
     for (int ends = 0; ends < 2;) {
         struct timespec tick = {0, 20000000};
         int sig = ends == 0 ? sigwaitinfo(signals, NULL) : sigtimedwait(signals, NULL, &tick);
 
         if (sig == SIGHUP) {
-            reload(s, reload_conf(arg));
+            reload(s, reload_conf(arg, &s->reader));
         } else if (sig == SIGUSR1) {
             ask_stats(s);
         } else if (sig == SIGTERM || sig == SIGINT) {
+            tell_workers(s, ends == 0 ? WORKER_DRAIN : WORKER_STOP_NOW);
             log_line(LOG_NOTICE,
                      ends == 0 ? "stopping: running transfers may finish" : "stopping now");
-            tell_workers(s, ends == 0 ? WORKER_DRAIN : WORKER_STOP_NOW);
             ends++;
         } else if (sig < 0 && errno == EAGAIN) {
             unsigned ended = 0;
@@ -208,9 +225,16 @@ static void join_worker(struct worker *w)
     }
 }
 
+static void let_go(struct server *s)
+{
+    for (unsigned i = 0; i < s->count; i++)
+        sem_post(&s->go_sem);
+}
+
 static void join_workers(struct server *s)
 {
     tell_workers(s, WORKER_STOP_NOW);
+    let_go(s); /* the start may have failed while they waited */
     for (unsigned i = 0; i < s->count; i++) {
         join_worker(&s->workers[i]);
         pthread_mutex_destroy(&s->workers[i].wake_lock);
@@ -243,30 +267,96 @@ static void sweep(const struct server *s)
         log_line(LOG_NOTICE, "removed %u unfinished uploads of an earlier run", swept);
 }
 
-static int start(struct server *s)
+/* Bound here, or handed over by a service manager. */
+static int get_sockets(struct server *s, char *error, size_t size)
 {
-    char error[256];
+    int first, err;
+    unsigned handed_over = systemd_sockets(&first);
 
-    int code = open_root(s);
+    if (handed_over > 0 && !s->self_test)
+        err = listen_take(&s->listen, first, handed_over, error, size);
+    else
+        err = listen_open(&s->listen, s->conf, worker_count(s->conf), error, size);
+    if (err < 0)
+        return err == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
+    if (s->listen.workers > WORKERS_MAX) {
+        snprintf(error, size, "too many sockets for one address, expected at most %d", WORKERS_MAX);
+        return EX_UNAVAILABLE;
+    }
+    return EX_OK;
+}
+
+/* Better said now than when it is needed. */
+static void check_reader(struct server *s, const char *file)
+{
+    char *text;
+    size_t len;
+    int err = conf_reader_read(&s->reader, &text, &len);
+
+    if (err == 0)
+        free(text);
+    else
+        log_line(LOG_WARN, "user \"%s\" cannot read %s (%s): the configuration cannot be reloaded",
+                 s->confinement.who.user, file, strerror(-err));
+}
+
+/* All that needs the rights of the start. */
+static int open_all(struct server *s, const char *file, char *error, size_t size)
+{
+    int code = identity_find(&s->confinement.who, s->conf, error, size);
+
+    if (code == EX_OK)
+        code = open_root(s, error, size);
+    if (code == EX_OK)
+        code = get_sockets(s, error, size);
     if (code != EX_OK)
         return code;
-    unsigned wanted = worker_count(s->conf);
-    int err = listen_open(&s->listen, s->conf, wanted, error, sizeof(error));
-    if (err < 0) {
-        log_line(LOG_ERROR, "%s", error);
-        return err == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
+    s->notify_fd = systemd_notify_open();
+    int err = conf_reader_prepare(&s->reader, file);
+    if (err == 0)
+        err = conf_reader_start(&s->reader, &s->confinement.who);
+    if (err == 0) {
+        if (file)
+            check_reader(s, file);
+        return EX_OK;
     }
-    warn_about_ports(s->conf);
+    snprintf(error, size, "cannot start the process that reads %s again: %s", file, strerror(-err));
+    return EX_OSERR;
+}
+
+/* Before threads: rings and threads keep the rights of their making. */
+static int shut_in(struct server *s, char *error, size_t size)
+{
+    struct confinement *c = &s->confinement;
+    int code = confine_privileges(c, s->root_fd, error, size);
+
+    if (code == EX_OK)
+        code = confine_check_root(c, s->root_fd, error, size);
+    if (code != EX_OK)
+        return code;
     sweep(s);
+    code = confine_files(c, s->root_fd, error, size);
+    if (code == EX_OK && s->self_test)
+        self_test_prepare(s->self_test, s->conf, s->root_fd);
+    return code;
+}
+
+static int start_workers(struct server *s, char *error, size_t size)
+{
+    unsigned wanted = s->listen.workers;
+
     s->workers = calloc(wanted, sizeof(*s->workers));
     s->limiter = calloc(1, sizeof(*s->limiter));
     if (!s->workers || !s->limiter ||
-        getrandom(&s->limiter->key, sizeof(s->limiter->key), 0) != sizeof(s->limiter->key))
+        getrandom(&s->limiter->key, sizeof(s->limiter->key), 0) != sizeof(s->limiter->key)) {
+        snprintf(error, size, "out of memory");
         return EX_OSERR;
+    }
     s->count = wanted;
     for (unsigned i = 0; i < wanted; i++) {
-        err = start_worker(s, i);
+        int err = start_worker(s, i);
         if (err < 0) {
+            snprintf(error, size, "%s: %s", s->workers[i].start_what, strerror(-err));
             s->count = i;
             return EX_OSERR;
         }
@@ -274,40 +364,97 @@ static int start(struct server *s)
     return EX_OK;
 }
 
-int server_run(struct conf *conf, struct conf *(*reload_conf)(void *arg), void *arg)
+/* Up to the moment before the first request is answered. */
+static int start(struct server *s, const char *file)
 {
-    struct server s = {.conf = conf, .started = conf, .root_fd = -1};
-    sigset_t signals;
+    char error[512] = "";
+    int code = open_all(s, file, error, sizeof(error));
 
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);
-    sigaddset(&signals, SIGUSR1);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    if (code == EX_OK) {
+        warn_about_ports(s->conf);
+        code = shut_in(s, error, sizeof(error));
+    }
+    if (code == EX_OK)
+        code = start_workers(s, error, sizeof(error));
+    if (code == EX_OK) /* last, for all threads at once, while they wait */
+        code = confine_calls(&s->confinement, error, sizeof(error));
+    if (code != EX_OK)
+        log_line(LOG_ERROR, "%s", error);
+    return code;
+}
+
+static void set_up(struct server *s, struct conf *conf, sigset_t *signals)
+{
+    *s = (struct server){.conf = conf, .started = conf, .root_fd = -1, .notify_fd = -1};
+    s->confinement.conf = conf;
+    s->reader = (struct conf_reader){.fd = -1, .folder = -1};
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGHUP);
+    sigaddset(signals, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
     sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
     sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
     umask(0); /* upload modes are exactly as configured */
-    raise_descriptor_limit();
-    sem_init(&s.started_sem, 0, 0);
-    int code = start(&s);
+    raise_limits(conf);
+    sem_init(&s->started_sem, 0, 0);
+    sem_init(&s->go_sem, 0, 0);
+}
+
+static void tear_down(struct server *s)
+{
+    join_workers(s);
+    conf_reader_stop(&s->reader);
+    listen_close(&s->listen);
+    free(s->workers);
+    free(s->limiter);
+    if (s->root_fd >= 0)
+        close(s->root_fd);
+    if (s->notify_fd >= 0)
+        close(s->notify_fd);
+    if (s->conf != s->started) {
+        conf_fini(s->conf);
+        free(s->conf);
+    }
+    conf_fini(s->started);
+    free(s->started);
+    sem_destroy(&s->started_sem);
+    sem_destroy(&s->go_sem);
+}
+
+int server_run(struct conf *conf, const char *file, server_reload_fn *reload_conf, void *arg)
+{
+    struct server s;
+    sigset_t signals;
+
+    set_up(&s, conf, &signals);
+    int code = start(&s, file);
     if (code == EX_OK) {
+        confine_log(&s.confinement);
         listen_log(&s.listen);
         log_line(LOG_NOTICE, "serving %s", conf->root);
+        let_go(&s);
+        systemd_notify(s.notify_fd, "READY=1");
         wait_for_end(&s, &signals, reload_conf, arg);
     }
-    join_workers(&s);
-    listen_close(&s.listen);
-    free(s.workers);
-    free(s.limiter);
-    if (s.root_fd >= 0)
-        close(s.root_fd);
-    if (s.conf != s.started) {
-        conf_fini(s.conf);
-        free(s.conf);
-    }
-    conf_fini(s.started);
-    free(s.started);
-    sem_destroy(&s.started_sem);
+    tear_down(&s);
+    return code;
+}
+
+int server_self_test(struct conf *conf)
+{
+    struct self_test test;
+    struct server s;
+    sigset_t signals;
+
+    set_up(&s, conf, &signals);
+    s.self_test = &test;
+    self_test_init(&test, &s.confinement);
+    int code = start(&s, NULL);
+    if (code == EX_OK)
+        code = self_test_run(&test);
+    self_test_fini(&test);
+    tear_down(&s);
     return code;
 }

@@ -286,6 +286,8 @@ void *worker_main(void *arg)
                  file_io_name(w->files));
     bool ok = w->start_error == 0;
     sem_post(w->started);
+    while (ok && sem_wait(w->go) < 0 && errno == EINTR)
+        ;
     if (ok)
         run(w);
     worker_tear_down(w);

@@ -67,7 +67,7 @@ struct worker {
     int start_error; /* -errno of the start, with what failed */
     char start_what[160];
     bool abandoned; /* ended with operations hanging in the kernel: exit without joining anything */
-    sem_t *started;
+    sem_t *started, *go; /* the first is posted to the server, the second awaited before serving */
     pthread_mutex_t wake_lock;
     bool wakeable; /* the loop exists; under wake_lock */
 
@@ -102,7 +102,8 @@ struct worker {
     nsec limit_logged; /* when a line about a limit was written last */
 };
 
-/* Thread function; arg is the worker. Posts `started` once, with start_error set. */
+/* Thread function; arg is the worker. Posts `started` once, with start_error set; serves nobody
+ * before `go` has been posted. */
 void *worker_main(void *arg);
 
 /*

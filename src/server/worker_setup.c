@@ -12,6 +12,7 @@
 
 #include "config.h"
 #include "obs/log.h"
+#include "server/confine.h"
 #include "server/gate.h"
 #include "server/transfer.h"
 #include "server/worker.h"
@@ -50,11 +51,15 @@ static int make_ring(struct worker *w)
         .queue_depth = (unsigned)c->performance_platform_io_uring_queue_depth,
         .sqpoll = c->performance_platform_io_uring_use_sqpoll,
         .sq_thread_cpu = (int)c->performance_platform_io_uring_sq_thread_cpu,
+        .restricted = c->security_ring_restrictions != CONFINE_OFF,
     };
 
     if (!wants_ring(c) || w->parts.net)
         return 0;
     w->ring = ring_new(&config);
+    if (w->ring && !(ring_features(w->ring) & RING_RESTRICTED) &&
+        c->security_ring_restrictions == CONFINE_REQUIRE)
+        return failed(w, -ENOSYS, "security.ring_restrictions: required, but not to be had here");
     if (w->ring)
         return 0;
     int err = errno;

@@ -216,24 +216,73 @@ def test_drains(start, tmp_path):
         assert [p for p in late.collect(0.1) if p.opcode == tftp.DATA] == []
 
 
-def test_reload(start, tmp_path):
-    """SIGHUP takes the file's new values over; a mistake in it keeps the old ones."""
+@pytest.fixture
+def reloadable(start, tmp_path):
+    """(server, reload): reload(text) writes the configuration file anew, as editors do it, and sends
+    SIGHUP."""
     config = tmp_path / "ringtftpd.toml"
-    root = tmp_path / "root"
-    root.mkdir()
-    config.write_text("[write]\nenabled = false\n", encoding="ascii")
-    server = start(root, arguments=("-c", str(config)))
+    (tmp_path / "root").mkdir()
+    tmp_path.chmod(0o755)  # it is read again by the user who serves
+    servers = []
+
+    def reload(text):
+        new = tmp_path / "new"
+        new.write_text(text, encoding="ascii")
+        new.rename(config)
+        servers[0].process.send_signal(signal.SIGHUP)
+
+    def begin(text, options=()):
+        config.write_text(text, encoding="ascii")
+        servers.append(start(tmp_path / "root", options=options, arguments=("-c", str(config))))
+        return servers[0], reload
+
+    return begin
+
+
+def test_reload(reloadable):
+    """SIGHUP takes the file's new values over; a mistake in it keeps the old ones."""
+    server, reload = reloadable("[write]\nenabled = true\n")
+    assert tftp.store(server.address(), "a", b"x") is None
+    for number, enabled in enumerate((False, True)):
+        reload(f"[write]\nenabled = {str(enabled).lower()}\n")
+        for attempt in range(50):
+            refused = tftp.store(server.address(), f"a{number}-{attempt}", b"x")
+            if (refused is None) == enabled:
+                break
+        assert (refused is None) == enabled, "the reload did not come through"
+    reload("[write]\nenabled = 7\n")
+    server.wait_line(lambda line: "expected true or false" in line)
+    assert tftp.store(server.address(), "b", b"x") is None
+
+
+def test_reload_opens_no_folder(reloadable):
+    """What could not be written to at the start needs a restart, and the log says so."""
+    server, reload = reloadable("[write]\nenabled = false\n")
+    if server.wait_event("confined")["landlock"] != "in force":
+        pytest.skip("no Landlock here")
+    reload("[write]\nenabled = true\n")
+    server.wait_line(lambda line: "uploads to folders that could not take any" in line)
+    server.wait_line(lambda line: "configuration reloaded" in line)
     assert tftp.store(server.address(), "a", b"x").code == tftp.E_ACCESS
-    config.write_text("[write]\nenabled = true\n", encoding="ascii")
-    server.process.send_signal(signal.SIGHUP)
+
+
+def test_reload_opens_a_folder(reloadable):
+    """Without Landlock a restart is not needed."""
+    server, reload = reloadable("[write]\nenabled = false\n", ("security.landlock=off",))
+    reload("[write]\nenabled = true\n")
     for attempt in range(50):
         refused = tftp.store(server.address(), f"a{attempt}", b"x")
         if refused is None:
             break
     assert refused is None, "uploads are still refused after the reload"
-    config.write_text("[write]\nenabled = 7\n", encoding="ascii")
+
+
+def test_reload_without_the_file(reloadable, tmp_path):
+    """A file that is gone is named, and the old configuration kept."""
+    server, _ = reloadable("[write]\nenabled = true\n")
+    (tmp_path / "ringtftpd.toml").unlink()
     server.process.send_signal(signal.SIGHUP)
-    server.wait_line(lambda line: "expected true or false" in line)
+    server.wait_line(lambda line: "ringtftpd.toml: No such file" in line)
     assert tftp.store(server.address(), "b", b"x") is None
 
 
