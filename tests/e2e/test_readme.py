@@ -63,6 +63,20 @@ def test_client_commands(sample, tmp_path):
     assert process.wait(20) == 0
 
 
+def test_self_test_command(tmp_path):
+    """With the programs of the build, and a folder for the one it names."""
+    tmp_path.chmod(0o755)
+    path = f"{conftest.PROGRAM.parent}:{os.environ['PATH']}"
+    for block in blocks("self-test"):
+        command = block.strip().replace("/srv/tftp", str(tmp_path))
+        assert str(tmp_path) in command
+        result = subprocess.run(["bash", "-c", command], env={**os.environ, "PATH": path},
+                                timeout=60, stdin=subprocess.DEVNULL, capture_output=True,
+                                text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert result.stdout.splitlines()[-1].split() == ["result", "held"]
+
+
 def test_configuration(tmp_path):
     for number, block in enumerate(blocks("config")):
         path = tmp_path / f"{number}.toml"
@@ -94,7 +108,7 @@ def test_log_line(start, tmp_path):
 def test_documents_exist():
     """Links between our documents lead somewhere."""
     for document in [README, conftest.TOP / "CONTRIBUTING.md", conftest.TOP / "CHANGES.md",
-                     *(conftest.TOP / "docs").glob("*.md")]:
+                     conftest.TOP / "SECURITY.md", *(conftest.TOP / "docs").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
 
