@@ -116,7 +116,8 @@ class Bench:
     def left_out(self, name, cell):
         runs, seconds = self.spent.get((self.section, cell, name), (0, 0))
         return (name in self.absent or self.strikes.get(name, 0) >= STRIKES
-                or (runs >= ENOUGH[0] and seconds >= ENOUGH[1]) or self.out_of_time())
+                or (cell is not None and runs >= ENOUGH[0] and seconds >= ENOUGH[1])
+                or self.out_of_time())
 
     def attempt(self, name, what, cell=None):
         """what(), or None and a word about it: when this server cannot do it, or has failed too
@@ -143,5 +144,6 @@ class Bench:
         return None
 
     def try_measure(self, name, *arguments, cell=None, **rest):
-        """As measure(), but as attempt(). `cell`: what of the section this is a run of."""
+        """As measure(), but as attempt(). `cell`: what of the section this is a run of; None: of
+        something else each time."""
         return self.attempt(name, lambda: self.measure(name, *arguments, **rest), cell)
