@@ -173,6 +173,35 @@ def test_full_queues(start, small, depth, engine):
     assert got["reads_io_uring"] >= 100 * 5 and got["reads_threads"] == 0, got
 
 
+# ---- Options ----
+
+def threads_of(server, start):
+    """Threads whose name begins so."""
+    found = []
+    for task in os.listdir(f"/proc/{server.process.pid}/task"):
+        with open(f"/proc/{server.process.pid}/task/{task}/comm", encoding="ascii") as comm:
+            if comm.read().startswith(start):
+                found.append(int(task))
+    return found
+
+
+@pytest.mark.parametrize("option", ("use_sqpoll", "use_registered_buffers"))
+@ENGINES
+def test_options(start, small, option, engine):
+    root, names = small
+    cpu = max(os.sched_getaffinity(0))
+    server = begin(start, root, "io_uring", engine, "performance.cache_size=1048576",
+                   f"{URING}.{option}=true", f"{URING}.sq_thread_cpu={cpu}")
+    slow.drop_from_page_cache(root)
+    all_arrived(slow.load(server, names, root, "-c", 100, "-n", 200, "-b", 1428), 200)
+    got = slow.numbers(server)
+    assert got["ring_failures"] == 0 and got["op_fallbacks"] == 0, got
+    assert got["reads_io_uring"] >= 100 * 5 and got["reads_threads"] == 0, got
+    assert slow.messages(server, "cannot be registered") == []
+    pollers = threads_of(server, "iou-sqp")
+    assert [os.sched_getaffinity(task) for task in pollers] == [{cpu}] * (option == "use_sqpoll")
+
+
 # ---- Rollback ----
 
 @ENGINES
