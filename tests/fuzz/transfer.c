@@ -292,7 +292,8 @@ static void arrive(unsigned who, const void *head, size_t head_len, const uint8_
         d->from.ip[3] ^= 1; /* another host */
     if (who & 8)
         d->to = (uint16_t)(w->port - 1);
-    memcpy(d->bytes, head, head_len);
+    if (head_len > 0)
+        memcpy(d->bytes, head, head_len);
     if (n > 0)
         memcpy(d->bytes + head_len, p, n);
 }
