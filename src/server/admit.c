@@ -98,7 +98,7 @@ static bool pass_access(struct worker *w, const struct net_rx *rx, const struct 
     if (verdict == ACCESS_ALLOW)
         return true;
     if (verdict == ACCESS_IGNORE) {
-        metric_inc(&w->metrics, METRIC_ACCESS_IGNORED);
+        gate_refused(w, &rx->peer, "access.rules", METRIC_ACCESS_IGNORED);
         return false;
     }
     metric_inc(&w->metrics, METRIC_ACCESS_DENIED);

@@ -11,9 +11,7 @@ static const struct settings_share *share_of(const struct worker *w, const struc
     return &w->settings->share[settings_trusts(w->settings, peer)];
 }
 
-/* Of a flood one line a second is written; the counters have it all. */
-static void refused(struct worker *w, const struct addr *peer, const char *limit,
-                    enum metric metric)
+void gate_refused(struct worker *w, const struct addr *peer, const char *limit, enum metric metric)
 {
     char text[ADDR_TEXT_MAX];
     struct log_event e;
@@ -33,7 +31,7 @@ bool gate_request(struct worker *w, const struct addr *peer)
     if (limiter_take(w->limiter, limiter_host(w->limiter, peer), LIMIT_REQUESTS,
                      &share_of(w, peer)->requests, 1, w->now))
         return true;
-    refused(w, peer, "requests_per_address", METRIC_LIMITED_REQUESTS);
+    gate_refused(w, peer, "requests_per_address", METRIC_LIMITED_REQUESTS);
     return false;
 }
 
@@ -50,13 +48,13 @@ bool gate_unproven(struct worker *w, const struct addr *peer, size_t bytes)
     if (bytes == 0)
         return true;
     if (!limiter_take(w->limiter, host, LIMIT_UNPROVEN, &share->unproven, bytes, w->now)) {
-        refused(w, peer, "unproven_bytes_per_address", METRIC_LIMITED_UNPROVEN);
+        gate_refused(w, peer, "unproven_bytes_per_address", METRIC_LIMITED_UNPROVEN);
         return false;
     }
     if (bucket_take(bucket_of_all(w, peer), &share->unproven_all, bytes, w->now))
         return true;
     limiter_return(w->limiter, host, LIMIT_UNPROVEN, &share->unproven, bytes);
-    refused(w, peer, "unproven_bytes", METRIC_LIMITED_UNPROVEN_ALL);
+    gate_refused(w, peer, "unproven_bytes", METRIC_LIMITED_UNPROVEN_ALL);
     return false;
 }
 
@@ -85,13 +83,13 @@ bool gate_enter(struct worker *w, const struct addr *peer, bool writing)
     uint32_t host = limiter_host(w->limiter, peer);
 
     if (!limiter_enter(w->limiter, host, share_of(w, peer)->transfers)) {
-        refused(w, peer, "transfers_per_address", METRIC_BUSY_ADDRESS);
+        gate_refused(w, peer, "transfers_per_address", METRIC_BUSY_ADDRESS);
         return false;
     }
     if (!writing || limiter_upload_enter(w->limiter, w->settings->uploads_max))
         return true;
     limiter_leave(w->limiter, host);
-    refused(w, peer, "uploads_max", METRIC_BUSY_UPLOADS);
+    gate_refused(w, peer, "uploads_max", METRIC_BUSY_UPLOADS);
     return false;
 }
 
