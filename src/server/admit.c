@@ -185,8 +185,8 @@ void admit_request(struct worker *w, const struct net_rx *rx)
         metric_inc(&w->metrics, METRIC_LISTEN_BAD_SOURCE);
         return;
     }
-    if (w->drain_until)
-        return; /* the server is stopping */
+    if (atomic_load(&w->stopping) != WORKER_RUN)
+        return; /* also when this pass has not come to see it yet */
     int err = tftp_request_parse(&request, rx->data);
     if (err == -ENOMSG) {
         metric_inc(&w->metrics, METRIC_LISTEN_IGNORED);
