@@ -147,14 +147,15 @@ class CallCounter:
 
 
 def calls(place, _rounds):
-    """System calls of the server for each block it sends."""
+    """System calls of the server for each block it sends, from the cache: a file is kept there when
+    it is read for the second time."""
     for engine in ENGINES:
         for what, goal, arguments in (
                 ("1,000 lock-step clients", 0.2, ("-c", 1000, "-n", 2000, "f64k")),
                 ("10 clients, windowsize 64", 0.05, ("-c", 10, "-n", 60, "-w", 64, "f10m")),
                 ("1 client, windowsize 64", 0.05, ("-c", 1, "-n", 10, "-w", 64, "f10m"))):
             with place.server(engine) as server, tempfile.TemporaryDirectory() as folder:
-                place.load(server, "-n", 1, "-b", 65464, arguments[-1])
+                place.load(server, "-n", 2, "-b", 65464, arguments[-1])
                 counter = CallCounter(server.pid, pathlib.Path(folder))
                 result = place.load(server, "--source", MANY, "--no-gro", "-b", 1428, "--local",
                                     place.root, *arguments)
