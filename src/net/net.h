@@ -165,7 +165,10 @@ MUST_CHECK int net_open(struct net *n, const struct addr *bind, bool reuse_port,
  */
 MUST_CHECK int net_sock_open(const struct net_config *config, const struct addr *bind_to,
                              bool reuse_port);
-/* Takes over a bound UDP socket (from the service manager). */
+/* The configured buffers for a socket that somebody else has bound: with CAP_NET_ADMIN as asked,
+ * else up to net.core.rmem_max and wmem_max. */
+void net_sock_set_buffers(const struct net_config *config, int fd);
+/* Takes over a bound UDP socket, whose buffers stay as they are. */
 MUST_CHECK int net_adopt(struct net *n, int fd, void *owner, struct net_socket **ret);
 /*
  * Queued datagrams of this socket are sent or dropped first (done() is called for each).

@@ -63,9 +63,13 @@ int net_sock_prepare(const struct net_config *config, int fd, int family)
     if (r < 0)
         return r;
     (void)set_int(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
+    return 0;
+}
+
+void net_sock_set_buffers(const struct net_config *config, int fd)
+{
     set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, config->rcvbuf_bytes);
     set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, config->sndbuf_bytes);
-    return 0;
 }
 
 static int prepare_and_bind(const struct net_config *config, int fd, const struct addr *bind_to,
@@ -75,6 +79,7 @@ static int prepare_and_bind(const struct net_config *config, int fd, const struc
     socklen_t len = addr_to_sock(bind_to, bind_to->family, &sa);
     int r = net_sock_prepare(config, fd, bind_to->family);
 
+    net_sock_set_buffers(config, fd);
     if (r == 0 && bind_to->family == AF_INET6)
         r = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     if (r == 0 && reuse_port)

@@ -130,8 +130,10 @@ static int place_of(struct listen_set *set, int fd)
     return (int)a;
 }
 
-int listen_take(struct listen_set *set, int first, unsigned count, char *error, size_t size)
+int listen_take(struct listen_set *set, const struct conf *c, int first, unsigned count,
+                char *error, size_t size)
 {
+    struct net_config config = settings_net_config(c);
     unsigned taken[LISTEN_ADDRS_MAX] = {0};
 
     for (unsigned i = 0; i < count; i++) {
@@ -160,6 +162,7 @@ int listen_take(struct listen_set *set, int first, unsigned count, char *error, 
             listen_close(set);
             return -EINVAL;
         }
+        net_sock_set_buffers(&config, first + (int)i);
         set->fds[taken[a]++ * set->addresses + a] = first + (int)i;
     }
     return 0;

@@ -29,10 +29,10 @@ MUST_CHECK int listen_open(struct listen_set *set, const struct conf *c, unsigne
 /*
  * Takes over `count` sockets at descriptors from `first` on that somebody else has bound. Those of
  * one address go to one worker each, so there are as many workers as sockets of each address.
- * 0, or -errno with a sentence.
+ * They get the buffers of the configuration. 0, or -errno with a sentence.
  */
-MUST_CHECK int listen_take(struct listen_set *set, int first, unsigned count, char *error,
-                           size_t size);
+MUST_CHECK int listen_take(struct listen_set *set, const struct conf *c, int first, unsigned count,
+                           char *error, size_t size);
 /* Says each address in the log. */
 void listen_log(const struct listen_set *set);
 /* Closes what no worker has taken. */

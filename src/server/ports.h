@@ -37,12 +37,29 @@ struct ports {
     struct net_socket *shared[2][PORTS_SHARED_MAX];
 };
 
+/* Sockets bound for a worker before it runs; -1: it has taken them over. */
+struct port_fds {
+    unsigned count[2]; /* IPv4 and IPv6 */
+    int fds[2][PORTS_SHARED_MAX];
+};
+
 /*
- * Binds `shared` sockets for each family that is wanted. With less than one bound: -errno. In
- * range mode they take ports of the range.
+ * Binds `shared` sockets for each family that is wanted, while the process may still have large
+ * receive buffers. In range mode they take ports of the range. 0 with at least one of each family,
+ * or -errno of socket(2), bind(2) or getrandom(2).
  */
-MUST_CHECK int ports_init(struct ports *p, struct net *net, const struct settings *s,
-                          unsigned shared, bool want_v4, bool want_v6, uint64_t seed);
+MUST_CHECK int ports_bind(struct port_fds *b, const struct net_config *config,
+                          const struct settings *s, unsigned shared, bool want_v4, bool want_v6);
+/* Closes what has not been taken over. */
+void ports_unbind(struct port_fds *b);
+
+/* Without any socket yet; `seed` decides which one each transfer gets. */
+void ports_init(struct ports *p, struct net *net, uint64_t seed);
+/* Takes the bound ones over. 0 or -errno of net_adopt(). */
+MUST_CHECK int ports_adopt(struct ports *p, struct port_fds *b);
+/* Opens them by the engine, where no descriptors were bound: results as of ports_bind(). */
+MUST_CHECK int ports_open(struct ports *p, const struct settings *s, unsigned shared, bool want_v4,
+                          bool want_v6);
 
 /*
  * The socket for a transfer: a shared one, the listening one (`listener`), or a private one, which

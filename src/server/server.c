@@ -29,7 +29,7 @@ struct server {
     struct conf *started; /* as at start; workers look at it */
     int root_fd;
     struct listen_set listen;
-    unsigned count;
+    unsigned made, count; /* workers, of which so many run */
     struct worker *workers;
     struct limiter *limiter;
     sem_t started_sem, go_sem;
@@ -102,7 +102,7 @@ static int start_worker(struct server *s, unsigned i)
 
     w->index = i;
     pthread_mutex_init(&w->wake_lock, NULL);
-    w->count = s->count;
+    w->count = s->made;
     w->conf = s->started;
     w->root_fd = s->root_fd;
     w->listen_fds = s->listen.fds + i * s->listen.addresses;
@@ -110,14 +110,9 @@ static int start_worker(struct server *s, unsigned i)
     w->started = &s->started_sem;
     w->limiter = s->limiter;
     w->go = &s->go_sem;
-    w->settings = settings_new(s->conf, s->count);
-    if (!w->settings)
-        return -ENOMEM;
     int err = pthread_create(&w->thread, NULL, worker_main, w);
-    if (err) {
-        settings_free(w->settings);
+    if (err)
         return -err;
-    }
     while (sem_wait(&s->started_sem) < 0 && errno == EINTR)
         ;
     if (w->start_error < 0) {
@@ -274,7 +269,7 @@ static int get_sockets(struct server *s, char *error, size_t size)
     unsigned handed_over = systemd_sockets(&first);
 
     if (handed_over > 0 && !s->self_test)
-        err = listen_take(&s->listen, first, handed_over, error, size);
+        err = listen_take(&s->listen, s->conf, first, handed_over, error, size);
     else
         err = listen_open(&s->listen, s->conf, worker_count(s->conf), error, size);
     if (err < 0)
@@ -282,6 +277,43 @@ static int get_sockets(struct server *s, char *error, size_t size)
     if (s->listen.workers > WORKERS_MAX) {
         snprintf(error, size, "too many sockets for one address, expected at most %d", WORKERS_MAX);
         return EX_UNAVAILABLE;
+    }
+    return EX_OK;
+}
+
+/* Shared transfer ports are bound with the rights of the start, for the sake of their buffers. */
+static int make_worker(struct server *s, struct worker *w)
+{
+    struct net_config config = settings_net_config(s->conf);
+    bool v4 = false, v6 = false;
+
+    w->settings = settings_new(s->conf, s->listen.workers);
+    if (!w->settings)
+        return -ENOMEM;
+    for (unsigned a = 0; a < s->listen.addresses; a++) {
+        v4 |= s->listen.addrs[a].family == AF_INET;
+        v6 |= s->listen.addrs[a].family == AF_INET6;
+    }
+    return ports_bind(&w->bound, &config, w->settings, (unsigned)s->conf->network_shared_ports, v4,
+                      v6);
+}
+
+static int make_workers(struct server *s, char *error, size_t size)
+{
+    s->workers = calloc(s->listen.workers, sizeof(*s->workers));
+    s->limiter = calloc(1, sizeof(*s->limiter));
+    if (!s->workers || !s->limiter ||
+        getrandom(&s->limiter->key, sizeof(s->limiter->key), 0) != sizeof(s->limiter->key)) {
+        snprintf(error, size, "out of memory");
+        return EX_OSERR;
+    }
+    for (; s->made < s->listen.workers; s->made++) {
+        int err = make_worker(s, &s->workers[s->made]);
+        if (err < 0) {
+            snprintf(error, size, "cannot bind transfer ports: %s", strerror(-err));
+            s->made++; /* to be freed */
+            return EX_OSERR;
+        }
     }
     return EX_OK;
 }
@@ -309,6 +341,8 @@ static int open_all(struct server *s, const char *file, char *error, size_t size
         code = open_root(s, error, size);
     if (code == EX_OK)
         code = get_sockets(s, error, size);
+    if (code == EX_OK)
+        code = make_workers(s, error, size);
     if (code != EX_OK)
         return code;
     s->notify_fd = systemd_notify_open();
@@ -343,21 +377,10 @@ static int shut_in(struct server *s, char *error, size_t size)
 
 static int start_workers(struct server *s, char *error, size_t size)
 {
-    unsigned wanted = s->listen.workers;
-
-    s->workers = calloc(wanted, sizeof(*s->workers));
-    s->limiter = calloc(1, sizeof(*s->limiter));
-    if (!s->workers || !s->limiter ||
-        getrandom(&s->limiter->key, sizeof(s->limiter->key), 0) != sizeof(s->limiter->key)) {
-        snprintf(error, size, "out of memory");
-        return EX_OSERR;
-    }
-    s->count = wanted;
-    for (unsigned i = 0; i < wanted; i++) {
-        int err = start_worker(s, i);
+    for (; s->count < s->made; s->count++) {
+        int err = start_worker(s, s->count);
         if (err < 0) {
-            snprintf(error, size, "%s: %s", s->workers[i].start_what, strerror(-err));
-            s->count = i;
+            snprintf(error, size, "%s: %s", s->workers[s->count].start_what, strerror(-err));
             return EX_OSERR;
         }
     }
@@ -407,6 +430,10 @@ static void tear_down(struct server *s)
     join_workers(s);
     conf_reader_stop(&s->reader);
     listen_close(&s->listen);
+    for (unsigned i = 0; i < s->made; i++) {
+        ports_unbind(&s->workers[i].bound);
+        settings_free(s->workers[i].settings);
+    }
     free(s->workers);
     free(s->limiter);
     if (s->root_fd >= 0)

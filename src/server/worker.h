@@ -59,6 +59,7 @@ struct worker {
     int root_fd;
     int *listen_fds; /* bound by the server; -1 when the worker's engine has taken them over */
     unsigned listen_count;
+    struct port_fds bound; /* by the server, as the listening ones */
 
     _Atomic(struct settings *) mail; /* new settings from the server, or NULL */
     atomic_int stopping;             /* enum worker_stop */

@@ -84,6 +84,8 @@ static int make_network(struct worker *w)
     struct net_config config = settings_net_config(c);
     bool ring_wanted = w->ring && c->performance_platform_network_engine != 2;
 
+    /* For the sockets of many clients, which are bound already; what it opens serves one each. */
+    config.rcvbuf_bytes = 0;
     if (w->parts.net) {
         w->net = w->parts.net;
         net_on_unreachable(w->net, worker_on_unreachable, w);
@@ -230,8 +232,10 @@ static int make_sockets(struct worker *w)
     if (seed == 0 && getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
         return failed(w, -errno, "cannot get random numbers");
     w->hash_key = prng_mix(seed);
-    int err = ports_init(&w->ports, w->net, w->settings, (unsigned)w->conf->network_shared_ports,
-                         v4, v6, seed);
+    ports_init(&w->ports, w->net, seed);
+    int err = w->parts.listen ? ports_open(&w->ports, w->settings,
+                                           (unsigned)w->conf->network_shared_ports, v4, v6)
+                              : ports_adopt(&w->ports, &w->bound);
     if (err < 0)
         return failed(w, err, "cannot bind transfer ports");
     if (!w->parts.net)

@@ -4,7 +4,9 @@ processor, and what is configured for the server is divided."""
 import os
 import pathlib
 import re
+import shutil
 import signal
+import subprocess
 
 import pytest
 
@@ -61,3 +63,17 @@ def test_pinning(start, root):
         for cpu in CPUS[:2]:
             assert (str(cpu) in allowed(server)) == (pin == "true")
         assert tftp.fetch(server.address(), "f")[0] == conftest.pattern(5000)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ss"), reason="needs root and ss")
+def test_buffers_survive_the_loss_of_rights(start, root, backend):
+    """Ports of many clients have the buffers that only root may ask for, although the server is
+    somebody else by the time it serves."""
+    server = start(root, backend, options=(
+        "performance.workers=2", f"performance.platform.network.receive_buffer={16 << 20}"))
+    text = subprocess.run(["ss", "-H", "-uanmpO"], capture_output=True, text=True,
+                          check=True).stdout
+    sizes = [int(re.search(r"\brb(\d+)", line).group(1)) for line in text.splitlines()
+             if f"pid={server.process.pid}," in line]
+    # Two addresses and four shared ports of either family, for each worker.
+    assert sizes == [32 << 20] * 20
