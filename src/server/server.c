@@ -471,10 +471,14 @@ int server_run(struct conf *conf, const char *file, server_reload_fn *reload_con
 
 int server_self_test(struct conf *conf)
 {
+    struct conf_error error;
     struct self_test test;
     struct server s;
     sigset_t signals;
 
+    /* The server itself may be at work on the configured ones. */
+    if (conf_set(conf, "listen=127.0.0.1:0", &error) < 0)
+        return EX_OSERR;
     set_up(&s, conf, &signals);
     s.self_test = &test;
     self_test_init(&test, &s.confinement);
