@@ -204,7 +204,8 @@ static void try_processes(void)
 
     /* No such program: with a way to it the answer would be ENOENT. */
     say_call("exec", execve("/nonexistent", none, none));
-    say_call("ptrace", ptrace(PTRACE_ATTACH, getppid(), NULL, NULL));
+    /* Of a process that is not traced yet the answer would be ESRCH. */
+    say_call("ptrace", ptrace(PTRACE_PEEKDATA, getppid(), NULL, NULL));
     long child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
     if (child == 0)
         _exit(0);
