@@ -27,7 +27,8 @@ static bool answerable(const struct worker *w, const struct net_rx *rx)
         return false;
     if (addr_same_host(peer, &rx->local))
         for (unsigned i = 0; i < w->listen_count; i++)
-            if (w->listeners[i]->local.port == peer->port)
+            if (w->listeners[i]->local.port == peer->port &&
+                (w->listeners[i] == rx->socket || w->listeners[i]->local.family == peer->family))
                 return false;
     return true;
 }

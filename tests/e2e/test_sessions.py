@@ -415,6 +415,18 @@ def test_two_listen_addresses(start, root):
             own.tid = None
 
 
+def test_client_on_port_of_other_family(start, root):
+    """What listens there over IPv6 is not this client."""
+    server = start(root)
+    port = server.address("::1")[1]
+    try:
+        own = tftp.Peer(server.address(), bind=("127.0.0.1", port))
+    except OSError:
+        pytest.skip("somebody else has that port")
+    assert tftp.fetch(server.address(), "short", peer=own)[0] == CONTENT[:700]
+    own.socket.close()
+
+
 def test_single_port(start, root):
     """Everything from the listening port, for NAT and containers."""
     server = start(root, options=("network.transfer_ports=single",))
