@@ -195,17 +195,19 @@ static void on_gap_hint(struct tftp_sender *x, const struct tftp_flow *f, nsec n
         return;
     if (now < sent_at(x, x->base + 1) + tftp_rto_shortest(f->rto))
         return;
+    /* Whoever holds his tongue is not told how long a round trip is. */
+    bool may_hold = tftp_burst_lossy(&x->burst) && f->rto->srtt != 0;
+
     if (x->gap_base == x->base) {
         /* Lost again: what follows it would be lost labour until the timer repairs it. After
          * that it may be a peer that repeats its last ACK, whatever it has. */
-        x->held = x->held || (x->tries == 0 && tftp_burst_lossy(&x->burst));
+        x->held = x->held || (x->tries == 0 && may_hold);
         return;
     }
     x->gap_base = x->base;
     x->gap_at = sent_at(x, x->base) + MAX(tftp_rto_round_trip(f->rto), f->manners->resend_hold);
     x->gap_at = MAX(x->gap_at, nsec_add(now, patience_for_gap(x, f->rto)));
-    /* Whoever holds his tongue is not told how long a round trip is. */
-    x->held = tftp_burst_lossy(&x->burst) && f->rto->srtt != 0;
+    x->held = may_hold;
 }
 
 static void on_progress(struct tftp_sender *x, const struct tftp_flow *f, uint64_t block, nsec now)

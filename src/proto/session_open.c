@@ -150,6 +150,7 @@ static void arm_open_timer(struct tftp_session *s, nsec now)
  */
 void tftp_open_sent(struct tftp_session *s, nsec now)
 {
+    s->control_at = now;
     /* Every reply before the proof is as long as the first. */
     s->budget -= MIN(s->budget, s->first_reply_bytes);
     if (!s->sending && s->oack_used && !params_are_plain(s))
@@ -167,6 +168,9 @@ void tftp_session_on_repeat(struct tftp_session *s, size_t request_len, nsec now
         return;
     budget += tftp_session_allowance(request_len, s->first_reply_bytes);
     s->budget = (uint32_t)MIN(budget, UINT32_MAX);
+    /* Doubled on the way: it has just been answered. */
+    if (s->control_at != 0 && now < s->control_at + s->manners.resend_hold)
+        return;
     if (s->first_replies >= FIRST_REPLIES_MAX) {
         if (!s->control_ready && s->deadline == unproven_end(s))
             arm_open_timer(s, now);

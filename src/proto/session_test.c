@@ -105,10 +105,10 @@ static void repeats_get_three_replies(void **state)
 
             fixture_serve(&s, op, kinds[i], 1 << 20, NULL, T0);
             for (nsec t = 0; t < 10; t++) {
-                struct fixture_taken taken = fixture_take(&s, T0 + t * MS);
+                struct fixture_taken taken = fixture_take(&s, T0 + t * 20 * MS);
 
                 replies += taken.blocks + taken.controls;
-                tftp_session_on_repeat(&s, FIXTURE_REQUEST_LEN, T0 + t * MS);
+                tftp_session_on_repeat(&s, FIXTURE_REQUEST_LEN, T0 + (t + 1) * 20 * MS);
             }
             assert_int_equal(replies, 3);
         }
@@ -122,13 +122,36 @@ static void repeats_after_proof_are_ignored(void **state)
     fixture_serve(&s, TFTP_RRQ, &plain, 1 << 20, NULL, T0);
     fixture_take(&s, T0);
     /* to the transfer's own port it counts the same */
-    fixture_packet(&s, rrq, sizeof(rrq), T0 + MS);
-    assert_int_equal(fixture_take(&s, T0 + MS).first, 1);
-    fixture_ack(&s, 1, T0 + 2 * MS);
-    assert_int_equal(fixture_take(&s, T0 + 2 * MS).first, 2);
-    tftp_session_on_repeat(&s, FIXTURE_REQUEST_LEN, T0 + 3 * MS);
-    fixture_packet(&s, rrq, sizeof(rrq), T0 + 3 * MS);
-    assert_int_equal(fixture_take(&s, T0 + 3 * MS).blocks, 0);
+    fixture_packet(&s, rrq, sizeof(rrq), T0 + 30 * MS);
+    assert_int_equal(fixture_take(&s, T0 + 30 * MS).first, 1);
+    fixture_ack(&s, 1, T0 + 32 * MS);
+    assert_int_equal(fixture_take(&s, T0 + 32 * MS).first, 2);
+    tftp_session_on_repeat(&s, FIXTURE_REQUEST_LEN, T0 + 60 * MS);
+    fixture_packet(&s, rrq, sizeof(rrq), T0 + 60 * MS);
+    assert_int_equal(fixture_take(&s, T0 + 60 * MS).blocks, 0);
+}
+
+/* A request that the network doubled is answered once, and the other answers are left for when the
+ * client asks again. */
+static void a_doubled_request_is_answered_once(void **state)
+{
+    const struct fixture_options *kinds[] = {&plain, &windowed};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        unsigned replies = 0;
+
+        fixture_serve(&s, TFTP_RRQ, kinds[i], 1 << 20, NULL, T0);
+        for (nsec t = 0; t < 3; t++)
+            for (nsec copy = 0; copy < 5; copy++) {
+                nsec now = T0 + t * 200 * MS + copy * MS;
+                struct fixture_taken taken = fixture_take(&s, now);
+
+                replies += taken.blocks + taken.controls;
+                assert_int_equal(replies, t + 1);
+                tftp_session_on_repeat(&s, FIXTURE_REQUEST_LEN, now + (copy == 4 ? 195 * MS : 0));
+            }
+    }
 }
 
 /* RFC 2347: an OACK is answered by ACK 0 for a read, by DATA 1 for a write. */
@@ -545,6 +568,7 @@ int main(void)
         cmocka_unit_test(unproven_peer_gets_few_control_bytes),
         cmocka_unit_test(repeats_get_three_replies),
         cmocka_unit_test(repeats_after_proof_are_ignored),
+        cmocka_unit_test(a_doubled_request_is_answered_once),
         cmocka_unit_test(oack_is_confirmed),
         cmocka_unit_test(timeout_option),
         cmocka_unit_test(errors_of_the_peer),

@@ -99,7 +99,7 @@ static bool pass_access(struct worker *w, const struct net_rx *rx, const struct 
     if (verdict == ACCESS_ALLOW)
         return true;
     if (verdict == ACCESS_IGNORE) {
-        gate_refused(w, &rx->peer, "access.rules", METRIC_ACCESS_IGNORED);
+        metric_inc(&w->metrics, METRIC_ACCESS_IGNORED);
         return false;
     }
     metric_inc(&w->metrics, METRIC_ACCESS_DENIED);
@@ -186,8 +186,8 @@ void admit_request(struct worker *w, const struct net_rx *rx)
         metric_inc(&w->metrics, METRIC_LISTEN_BAD_SOURCE);
         return;
     }
-    if (atomic_load(&w->stopping) != WORKER_RUN)
-        return; /* also when this pass has not come to see it yet */
+    if (w->drain_until)
+        return; /* the server is stopping */
     int err = tftp_request_parse(&request, rx->data);
     if (err == -ENOMSG) {
         metric_inc(&w->metrics, METRIC_LISTEN_IGNORED);

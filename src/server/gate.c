@@ -11,7 +11,9 @@ static const struct settings_share *share_of(const struct worker *w, const struc
     return &w->settings->share[settings_trusts(w->settings, peer)];
 }
 
-void gate_refused(struct worker *w, const struct addr *peer, const char *limit, enum metric metric)
+/* Of a flood one line a second is written; the counters have it all. */
+static void refused(struct worker *w, const struct addr *peer, const char *limit,
+                    enum metric metric)
 {
     char text[ADDR_TEXT_MAX];
     struct log_event e;
@@ -31,7 +33,7 @@ bool gate_request(struct worker *w, const struct addr *peer)
     if (limiter_take(w->limiter, limiter_host(w->limiter, peer), LIMIT_REQUESTS,
                      &share_of(w, peer)->requests, 1, w->now))
         return true;
-    gate_refused(w, peer, "requests_per_address", METRIC_LIMITED_REQUESTS);
+    refused(w, peer, "requests_per_address", METRIC_LIMITED_REQUESTS);
     return false;
 }
 
@@ -48,13 +50,13 @@ bool gate_unproven(struct worker *w, const struct addr *peer, size_t bytes)
     if (bytes == 0)
         return true;
     if (!limiter_take(w->limiter, host, LIMIT_UNPROVEN, &share->unproven, bytes, w->now)) {
-        gate_refused(w, peer, "unproven_bytes_per_address", METRIC_LIMITED_UNPROVEN);
+        refused(w, peer, "unproven_bytes_per_address", METRIC_LIMITED_UNPROVEN);
         return false;
     }
     if (bucket_take(bucket_of_all(w, peer), &share->unproven_all, bytes, w->now))
         return true;
     limiter_return(w->limiter, host, LIMIT_UNPROVEN, &share->unproven, bytes);
-    gate_refused(w, peer, "unproven_bytes", METRIC_LIMITED_UNPROVEN_ALL);
+    refused(w, peer, "unproven_bytes", METRIC_LIMITED_UNPROVEN_ALL);
     return false;
 }
 
@@ -83,13 +85,13 @@ bool gate_enter(struct worker *w, const struct addr *peer, bool writing)
     uint32_t host = limiter_host(w->limiter, peer);
 
     if (!limiter_enter(w->limiter, host, share_of(w, peer)->transfers)) {
-        gate_refused(w, peer, "transfers_per_address", METRIC_BUSY_ADDRESS);
+        refused(w, peer, "transfers_per_address", METRIC_BUSY_ADDRESS);
         return false;
     }
     if (!writing || limiter_upload_enter(w->limiter, w->settings->uploads_max))
         return true;
     limiter_leave(w->limiter, host);
-    gate_refused(w, peer, "uploads_max", METRIC_BUSY_UPLOADS);
+    refused(w, peer, "uploads_max", METRIC_BUSY_UPLOADS);
     return false;
 }
 

@@ -8,9 +8,6 @@
 
 #include "server/worker.h"
 
-/* Counts a refusal that the peer hears nothing of. Of a flood one line a second is written. */
-void gate_refused(struct worker *w, const struct addr *peer, const char *limit, enum metric metric);
-
 /* Whether one more request of this peer is answered; false: silence. */
 MUST_CHECK bool gate_request(struct worker *w, const struct addr *peer);
 
