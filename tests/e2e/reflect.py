@@ -121,12 +121,12 @@ def _is_udp(raw):
 
 
 class Namespace:
-    """A network namespace that lasts as long as the process that holds it, which ends with us."""
+    """A network namespace that lasts as long as the process that holds it."""
 
     def __init__(self):
         self.keeper = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", "echo up && exec cat"], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            ["unshare", "--net", "sh", "-c", "echo up && exec sleep 3600"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         if self.keeper.stdout.readline() != b"up\n":
             self.close()
             raise Impossible("no right to make a network namespace")
@@ -157,7 +157,7 @@ class Namespace:
         return result[0]
 
     def close(self):
-        self.keeper.stdin.close()
+        self.keeper.kill()
         self.keeper.wait()
         self.keeper.stdout.close()
 

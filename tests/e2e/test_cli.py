@@ -222,6 +222,7 @@ def reloadable(start, tmp_path):
     SIGHUP."""
     config = tmp_path / "ringtftpd.toml"
     (tmp_path / "root").mkdir()
+    tmp_path.chmod(0o755)  # it is read again by the user who serves
     servers = []
 
     def reload(text):

@@ -209,6 +209,7 @@ def test_rollback_and_back(start, small, tmp_path, engine):
     """200 transfers run while io_uring is turned off and on again."""
     root, names = small
     conf = tmp_path / "ringtftpd.toml"
+    tmp_path.chmod(0o755)  # it is read again by the user who serves
 
     def write(enabled):
         conf.write_text(f"[performance.platform.io_uring]\nenabled = {enabled}\n")
