@@ -188,7 +188,7 @@ static enum tftp_outcome outcome_of_error(const struct tftp_session *s, uint16_t
     const struct tftp_sender *x = &s->sender;
     bool sending = s->sending && s->state != TFTP_STATE_REQUESTING;
 
-    if (sending && code == 0 && tftp_sender_only_last_missing(x) &&
+    if (s->server && sending && code == 0 && tftp_sender_only_last_missing(x) &&
         x->size % s->params.blksize == 0)
         return TFTP_OUTCOME_OK; /* GRUB has all bytes and does not wait for the empty block */
     if (sending && s->server && s->oack_used && x->base == 1 &&

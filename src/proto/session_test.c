@@ -131,6 +131,24 @@ static void repeats_after_proof_are_ignored(void **state)
     assert_int_equal(fixture_take(&s, T0 + 60 * MS).blocks, 0);
 }
 
+/* A server that says ERROR in place of the final ACK has not stored the upload, whatever its size.
+ */
+static void an_error_at_the_end_of_an_upload_is_one(void **state)
+{
+    nsec now = T0;
+
+    (void)state;
+    assert_int_equal(fixture_request(&s, TFTP_WRQ, &plain, 512, NULL, now), 0);
+    fixture_take(&s, now);
+    fixture_ack(&s, 0, now += MS);
+    fixture_take(&s, now);
+    fixture_ack(&s, 1, now += MS);
+    assert_int_equal(fixture_take(&s, now).bytes, 0); /* the empty last block */
+    fixture_error(&s, 0, now + MS);
+    assert_int_equal(s.state, TFTP_STATE_FAILED);
+    assert_int_equal(s.outcome, TFTP_OUTCOME_CLOSED);
+}
+
 /* A request that the network doubled is answered once, and the other answers are left for when the
  * client asks again. */
 static void a_doubled_request_is_answered_once(void **state)
@@ -568,6 +586,7 @@ int main(void)
         cmocka_unit_test(unproven_peer_gets_few_control_bytes),
         cmocka_unit_test(repeats_get_three_replies),
         cmocka_unit_test(repeats_after_proof_are_ignored),
+        cmocka_unit_test(an_error_at_the_end_of_an_upload_is_one),
         cmocka_unit_test(a_doubled_request_is_answered_once),
         cmocka_unit_test(oack_is_confirmed),
         cmocka_unit_test(timeout_option),
