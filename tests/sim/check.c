@@ -12,9 +12,10 @@
 #define FIRST_REPLY_MAX (TFTP_HEADER_LEN + TFTP_BLKSIZE_DEFAULT)
 #define DISK_SLOW       (40 * NSEC_PER_MSEC) /* the peer repeats himself meanwhile */
 #define SPINS_MAX       10000
-#define RECOVERY_OK     (60 * NSEC_PER_SEC)  /* a disk hangs 30, timers double up to 10 */
-#define RECOVERY_FAILED (135 * NSEC_PER_SEC) /* patience for an answer, then for the first block   \
-                                              */
+/* A disk hangs 30 seconds, timers double up to 10. */
+#define RECOVERY_OK (60 * NSEC_PER_SEC)
+/* Patience for an answer, then for the first block. */
+#define RECOVERY_FAILED (135 * NSEC_PER_SEC)
 
 static struct sim_client *client_at(struct sim *s, const struct addr *a)
 {
