@@ -276,7 +276,8 @@ int client_assemble(struct client *c, nsec now)
         .files_max = o->jobs + 16,
         .advise = true,
         .upload_max_bytes = INT64_MAX,
-        .upload_mode = 0666, /* the umask applies */
+        .upload_mode = 0666,
+        .upload_mode_masked = true,
         .upload_buffer_bytes = buffer,
     };
     c->store = store_new(c->files, &store);

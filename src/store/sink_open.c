@@ -76,7 +76,7 @@ static void stage_done(struct store_op *op)
         return;
     if (r >= 0) {
         /* The umask, or a default access list of the folder, may have had its say. */
-        if ((op->req.st.mode & 07777) == file_mode(w->s))
+        if (w->s->config.upload_mode_masked || (op->req.st.mode & 07777) == file_mode(w->s))
             allocate(w);
         else
             sink_step(w, (struct file_req){.op = FILE_CHMOD, .fd = w->fd, .mode = file_mode(w->s)},

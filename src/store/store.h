@@ -42,6 +42,7 @@ struct store_config {
     uint64_t free_space_min;    /* bytes that must stay free on the file system */
     bool durable;               /* fsync file and directory before the final ACK */
     mode_t upload_mode;         /* of published files; never more than 0666 of it */
+    bool upload_mode_masked;    /* by the umask or the folder's default access list */
     size_t upload_buffer_bytes; /* bytes of one upload between wire and disk; 0: 64 KiB */
     /* Asked for all bytes that an upload takes in; false ends it with EDQUOT. What did not come to
      * be published is given back. NULL: no such quota. */

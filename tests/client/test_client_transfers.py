@@ -187,6 +187,14 @@ def test_existing_files(client, server):
     assert client.files() == ["f"]
 
 
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o077, 0o600), (0, 0o666)])
+def test_umask_applies(client, server, umask, mode):
+    place(server, "f", b"new")
+    done = client("get", target(server, "f"), prefix=("sh", "-c", f'umask {umask:o}; exec "$@"', "sh"))
+    assert done.returncode == OK, done.text
+    assert (client.folder / "f").stat().st_mode & 0o7777 == mode
+
+
 def test_links(client, server):
     """A link is not replaced by what --output names; nor followed by a name that just fits."""
     place(server, "f", b"new")
