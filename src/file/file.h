@@ -108,8 +108,8 @@ struct file_config {
     bool use_registered_buffers;
     unsigned threads;      /* size of the pool */
     unsigned thread_queue; /* requests waiting for a thread; more are refused */
-    nsec here_max; /* requests run on the caller's thread until one takes longer; 0: never. For
-                      programs that have one user, who waits for the file anyway. */
+    nsec here_max; /* requests run on the caller's thread until one sleeps and takes longer; 0:
+                      never. For programs that have one user, who waits for the file anyway. */
     /* Tests: called at the submit/complete boundary of the ring; a non-zero return replaces the
      * result (completion) or refuses the submission. */
     int (*inject)(void *arg, const struct file_req *req, bool completing, int64_t result);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "file/file_internal.h"
 #include "file/file_sys.h"
@@ -272,17 +273,26 @@ static void rouse(struct file_threads *t)
             break; /* those that run do the work */
 }
 
+/* How often this thread has waited for something, rather than for its turn on a processor. */
+static long times_slept(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
+}
+
 /* A hop to a thread and back costs more than most operations. */
 static void run_here(struct file_threads *t)
 {
     struct list *node;
+    long slept = t->here_max && !list_empty(&t->pending) ? times_slept() : 0;
 
     while (t->here_max && (node = list_pop_front(&t->pending)) != NULL) {
         nsec begun = loop_clock();
 
         atomic_fetch_sub(&t->waiting, 1);
         t->run(container_of(node, struct file_req, link));
-        if (loop_clock() - begun > t->here_max)
+        if (loop_clock() - begun > t->here_max && times_slept() != slept)
             t->here_max = 0;
         pthread_mutex_lock(&t->lock);
         list_push_back(&t->finished, node);
