@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,6 +17,8 @@
 #define SPIN_SCORE_FULL 1024
 #define SPIN_SCORE_HALF (SPIN_SCORE_FULL / 2)
 #define SPIN_SHIFT      4 /* the score remembers about 16 waits */
+#define CROWD_WAITS     64
+#define CROWD_SHARE     4 /* preempted in one wait of so many: the processor is shared */
 
 nsec loop_clock(void)
 {
@@ -142,6 +145,8 @@ void loop_set_spin(struct loop *l, nsec spin_max)
 {
     l->spin_max = spin_max;
     l->spin_score = 0;
+    l->spin_waits = 0;
+    l->crowded = false;
 }
 
 const struct loop_stats *loop_stats(const struct loop *l)
@@ -165,6 +170,21 @@ static bool spin(struct loop *l, nsec until)
 }
 
 /*
+ * Whoever is preempted again and again between two events has the other end of the conversation on
+ * its own processor: that one runs when we sleep, and spinning only keeps it from answering.
+ */
+static void look_for_crowd(struct loop *l)
+{
+    struct rusage usage;
+
+    if (++l->spin_waits < CROWD_WAITS || getrusage(RUSAGE_THREAD, &usage) < 0)
+        return;
+    l->spin_waits = 0;
+    l->crowded = usage.ru_nivcsw - l->preempted >= CROWD_WAITS / CROWD_SHARE;
+    l->preempted = usage.ru_nivcsw;
+}
+
+/*
  * Spinning pays when the next event comes sooner than a sleep and a wake-up cost. Every wait,
  * spun or slept, tells whether spinning would have won it, so the score finds its way back
  * without trial spins, and an idle loop, whose waits are all long, never spins.
@@ -175,7 +195,8 @@ static void wait_adaptively(struct loop *l, nsec deadline, nsec start)
     unsigned events = 0;
     nsec end;
 
-    if (l->spin_score >= SPIN_SCORE_HALF) {
+    look_for_crowd(l);
+    if (l->spin_score >= SPIN_SCORE_HALF && !l->crowded) {
         if (spin(l, spin_end)) {
             l->spin_score += (SPIN_SCORE_FULL - l->spin_score) >> SPIN_SHIFT;
             return;

@@ -43,6 +43,9 @@ struct loop {
 
     nsec spin_max;
     uint32_t spin_score; /* recent share of waits that an event ended in spin_max; of 1024 */
+    unsigned spin_waits; /* since it was looked whether the processor is shared */
+    long preempted;      /* the thread, until then */
+    bool crowded;
 
     struct epoll_event events[LOOP_EVENTS]; /* being delivered */
     int event_at, event_count;

@@ -347,6 +347,60 @@ static void test_spin(void **state)
     pipe_close(&p);
 }
 
+/* The other end of a conversation that has one processor with the loop. */
+static void *answer(void *arg)
+{
+    const int *fds = arg;
+    char byte;
+
+    while (read(fds[0], &byte, 1) == 1)
+        if (write(fds[1], &byte, 1) != 1)
+            break;
+    return NULL;
+}
+
+static uint64_t spins(const struct loop *l)
+{
+    return loop_stats(l)->spins_won + loop_stats(l)->spins_lost;
+}
+
+/* Where spinning keeps the other end from answering, the loop sleeps. */
+static void test_no_spin_on_a_shared_processor(void **state)
+{
+    struct fixture *fx = *state;
+    struct pipe_watch p;
+    cpu_set_t before, one;
+    pthread_t other;
+    int there[2];
+    uint64_t spun = 0;
+
+    if (use_sqpoll) /* waits for a third thread, that polls */
+        skip();
+    assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+    pipe_open(&p, fx->loop);
+    assert_int_equal(pipe(there), 0);
+    int fds[] = {there[0], p.fds[1]};
+    assert_int_equal(pthread_create(&other, NULL, answer, fds), 0);
+    loop_set_spin(fx->loop, 50 * NSEC_PER_USEC);
+    for (int i = 0; i < 2000; i++) {
+        if (i == 1000)
+            spun = spins(fx->loop);
+        assert_int_equal(write(there[1], "x", 1), 1);
+        while (p.calls <= i)
+            loop_wait(fx->loop, NSEC_NEVER);
+    }
+    assert_true(spins(fx->loop) - spun < 500);
+    close(there[1]);
+    assert_int_equal(pthread_join(other, NULL), 0);
+    close(there[0]);
+    assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+    loop_unwatch(fx->loop, &p.w);
+    pipe_close(&p);
+}
+
 static void on_alarm(int sig)
 {
     (void)sig;
@@ -381,6 +435,7 @@ static int run_suite(const char *name)
         cmocka_unit_test_setup_teardown(test_watch_bad_descriptor, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hooks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_spin, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_spin_on_a_shared_processor, setup, teardown),
         cmocka_unit_test_setup_teardown(test_interrupted, setup, teardown),
     };
 

@@ -101,6 +101,7 @@ static const int allowed[] = {
     SCMP_SYS(rseq),
     SCMP_SYS(membarrier),
     SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(getrusage),
     SCMP_SYS(rt_sigaction),
     SCMP_SYS(rt_sigprocmask),
     SCMP_SYS(rt_sigreturn),
