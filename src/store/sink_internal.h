@@ -22,6 +22,7 @@ struct store_sink_work {
     struct store_turn turn; /* in the queue for buffers */
     int dir, fd;            /* -1 */
     bool overwrite, create;
+    bool absent; /* nothing stood under the name when it was looked at */
     bool hidden; /* the hidden name exists */
     unsigned name_tries;
     uint64_t size_hint;

@@ -199,7 +199,8 @@ static void look_done(struct store_op *op)
     }
     if (!sink_goes_on(w))
         return;
-    if (r != -ENOENT || !w->create)
+    w->absent = r == -ENOENT;
+    if (!w->absent || !w->create)
         sink_fail(w, (int)r);
     else
         check_room(w);

@@ -4,6 +4,8 @@
  *   target absent     unnamed file: link             hidden name: rename, never replacing
  *   target replaced   unnamed file: link to a        hidden name: rename
  *                     hidden name, then rename
+ *
+ * One that was absent and has appeared meanwhile is replaced where that was asked for.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -71,6 +73,8 @@ static void link_as(struct store_sink_work *w, const char *name, void (*done)(st
               done);
 }
 
+static void give_name(struct store_sink_work *w);
+
 static void link_done(struct store_op *op)
 {
     struct store_sink_work *w = sink_finished(op);
@@ -78,7 +82,10 @@ static void link_done(struct store_op *op)
 
     if (!sink_goes_on(w))
         return;
-    if (r < 0) {
+    if (r == -EEXIST && w->overwrite && w->absent) {
+        w->absent = false;
+        give_name(w);
+    } else if (r < 0) {
         /* The descriptor has no path through /proc, after all: later uploads do without. */
         if (r == -ENOENT && !w->hidden)
             w->s->tmpfile_nameable = false;
@@ -139,7 +146,7 @@ static void give_name(struct store_sink_work *w)
             rename_hidden(w, 0, rename_done);
         else
             rename_hidden(w, RENAME_NOREPLACE, rename_exclusive_done);
-    } else if (w->overwrite) {
+    } else if (w->overwrite && !w->absent) {
         /* linkat() cannot replace; rename() can, but needs a name to begin with. */
         sink_choose_name(w);
         link_as(w, w->hidden_name, link_hidden_done);
