@@ -56,19 +56,35 @@ def one_file(blksize, window, server, program):
     return {client: ([str(word) for word in command], "") for client, command in jobs.items()}
 
 
-def many_files(server, program):
+# Of many small files: what is asked for, and the words for it. tftp-hpa has none.
+ASKED = {
+    "no options": {"ringtftp": ["--no-options"], "curl": ["--tftp-no-options"], "atftp": [],
+                   "tftp-hpa": []},
+    "blksize 1428": {"ringtftp": ["-b", "1428", "-w", "1"], "curl": ["--tftp-blksize", "1428"],
+                     "atftp": ["--option", "blksize 1428"]},
+    "their defaults": {"ringtftp": [], "curl": [], "atftp": [], "tftp-hpa": []},
+}
+
+
+def many_files(asked, server, program):
     """Each client in one process, in the way that is fastest for it."""
+    words = ASKED[asked]
     url = f"tftp://{server.address}/small/f[1-{SMALL}]"
     names = range(1, SMALL + 1)
     gets = "".join(f"get small/f{n} f{n}\n" for n in names) + "quit\n"
     listed = "".join(f"f{n}\n" for n in names)
-    return {
-        "ringtftp": ([program, "get", "-l", "-", f"{server.address}:small/"], listed),
-        "curl": (["curl", "-sf", url, "-o", "f#1"], ""),
-        "curl -Z": (["curl", "-sfZ", "--parallel-max", "8", url, "-o", "f#1"], ""),
-        "tftp-hpa": (["tftp", "-m", "binary", server.host, str(server.port)], gets),
-        "atftp": (["atftp", server.host, str(server.port)], gets),
+    place = [server.host, str(server.port)]
+    jobs = {
+        "ringtftp": (["get", *words["ringtftp"], "-l", "-", f"{server.address}:small/"], listed),
+        "curl": (["-sf", *words["curl"], url, "-o", "f#1"], ""),
+        "curl -Z": (["-sfZ", "--parallel-max", "8", *words["curl"], url, "-o", "f#1"], ""),
+        "tftp-hpa": (["-m", "binary", *place], gets),
+        "atftp": ([*words["atftp"], *place], gets),
     }
+    if "tftp-hpa" not in words:
+        del jobs["tftp-hpa"]
+    return {client: ([CLIENTS[client] or program, *arguments], text)
+            for client, (arguments, text) in jobs.items()}
 
 
 def check(root, folder, many):
@@ -96,7 +112,7 @@ def measure(title, clients, many, root, folder, rounds):
             check(root, folder, many)
     medians = {client: statistics.median(t) for client, t in times.items()}
     own = medians["ringtftp"]
-    print(f"{title:44}" + "  ".join(f"{client} {m:.3f} s ({m / own:.2f})"
+    print(f"{title:54}" + "  ".join(f"{client} {m:.3f} s ({m / own:.2f})"
                                     for client, m in medians.items()), flush=True)
     return {"job": title, "seconds": times, "ratio": {c: m / own for c, m in medians.items()}}
 
@@ -108,7 +124,8 @@ def jobs_of(name, server, program):
         shapes += [(1428, 16), (1428, 64)]
     jobs = [(f"{name}, 100 MiB, blksize {b}, windowsize {w}", one_file(b, w, server, program), False)
             for b, w in shapes]
-    return [*jobs, (f"{name}, {SMALL} files of 1000 bytes", many_files(server, program), True)]
+    return [*jobs, *((f"{name}, {SMALL} files of 1000 bytes, {asked}",
+                      many_files(asked, server, program), True) for asked in ASKED)]
 
 
 def markdown(results, clients):
