@@ -51,6 +51,7 @@ def test_client_commands(sample, tmp_path):
         for command in block.strip().splitlines():
             command = command.replace("127.0.0.1:6969", f"127.0.0.1:{port}")
             command = command.replace("127.0.0.1 6969", f"127.0.0.1 {port}")
+            command = command.replace("build/src/cli", str(conftest.PROGRAM.parent))
             assert port in command
             result = subprocess.run(["bash", "-c", command], cwd=tmp_path, timeout=60,
                                     stdin=subprocess.DEVNULL, capture_output=True, check=False)
