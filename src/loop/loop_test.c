@@ -378,7 +378,7 @@ static void test_no_spin_on_a_shared_processor(void **state)
         skip();
     assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
     CPU_ZERO(&one);
-    CPU_SET(sched_getcpu(), &one);
+    CPU_SET((size_t)sched_getcpu(), &one);
     assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
     pipe_open(&p, fx->loop);
     assert_int_equal(pipe(there), 0);

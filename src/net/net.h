@@ -165,6 +165,9 @@ MUST_CHECK int net_open(struct net *n, const struct addr *bind, bool reuse_port,
  */
 MUST_CHECK int net_sock_open(const struct net_config *config, const struct addr *bind_to,
                              bool reuse_port);
+/* Lets other sockets of this user, which say the same before, be bound to its port from now on
+ * (SO_REUSEPORT of socket(7)). 0 or -errno. */
+MUST_CHECK int net_sock_share_port(int fd);
 /* The configured buffers for a socket that somebody else has bound: with CAP_NET_ADMIN as asked,
  * else up to net.core.rmem_max and wmem_max. */
 void net_sock_set_buffers(const struct net_config *config, int fd);

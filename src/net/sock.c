@@ -72,6 +72,11 @@ void net_sock_set_buffers(const struct net_config *config, int fd)
     set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, config->sndbuf_bytes);
 }
 
+int net_sock_share_port(int fd)
+{
+    return set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+}
+
 static int prepare_and_bind(const struct net_config *config, int fd, const struct addr *bind_to,
                             bool reuse_port)
 {

@@ -10,17 +10,30 @@
 #include "obs/log.h"
 #include "server/settings.h"
 
-/* A bound socket, or -errno. `at` gets the port that was chosen. Packet info is switched on before
- * the bind: a datagram that arrives earlier would come without the address it was sent to. */
-static int bind_one(const struct net_config *config, struct addr *at, bool shared)
+/*
+ * A bound socket of the worker with this number, or -errno. `at` gets the port that was chosen.
+ * Packet info is switched on before the bind: a datagram that arrives earlier would come without
+ * the address it was sent to.
+ *
+ * Workers share a port by SO_REUSEPORT, and would share it with another server of the same user,
+ * which would get half of the requests: one that has the port that was asked for, or one that the
+ * kernel gave the same free port. So the first of them binds alone, and lets the others in
+ * afterwards.
+ */
+static int bind_one(const struct net_config *config, struct addr *at, unsigned worker,
+                    unsigned workers)
 {
     union addr_sock sa;
     socklen_t len = sizeof(sa);
     struct addr bound;
-    int fd = net_sock_open(config, at, shared);
+    int fd = net_sock_open(config, at, worker > 0);
 
     if (fd < 0)
         return fd;
+    if (worker == 0 && workers > 1 && net_sock_share_port(fd) < 0) {
+        close(fd);
+        return -ENOPROTOOPT;
+    }
     if (getsockname(fd, &sa.sa, &len) < 0 || addr_from_sock(&bound, &sa) < 0) {
         close(fd);
         return -EINVAL;
@@ -52,19 +65,6 @@ static unsigned expand(const struct conf *c, struct addr *out, unsigned max)
     return n;
 }
 
-/*
- * Sockets of several workers share a port (SO_REUSEPORT), and would share it with another server
- * of the same user, which would get half of the requests. Only a bind without tells.
- */
-static int check_free(const struct net_config *config, const struct addr *at)
-{
-    int fd = at->port != 0 ? net_sock_open(config, at, false) : -1;
-
-    if (fd >= 0)
-        close(fd);
-    return at->port != 0 && fd < 0 ? fd : 0;
-}
-
 int listen_open(struct listen_set *set, const struct conf *c, unsigned workers, char *error,
                 size_t size)
 {
@@ -89,9 +89,7 @@ int listen_open(struct listen_set *set, const struct conf *c, unsigned workers, 
         set->fds[i] = -1;
     for (unsigned a = 0; a < set->addresses; a++) {
         for (unsigned w = 0; w < workers; w++) {
-            int fd = w == 0 && workers > 1 ? check_free(&config, &addrs[a]) : 0;
-            if (fd == 0)
-                fd = bind_one(&config, &addrs[a], workers > 1);
+            int fd = bind_one(&config, &addrs[a], w, workers);
             if (fd < 0) {
                 snprintf(error, size, "cannot listen on %s: %s%s", addr_text(&addrs[a], text),
                          strerror(-fd),

@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 import conftest
+import network
 import tftp
 
 CPUS = sorted(os.sched_getaffinity(0))
@@ -77,3 +78,18 @@ def test_buffers_survive_the_loss_of_rights(start, root, backend):
              if f"pid={server.process.pid}," in line]
     # Two addresses and four shared ports of either family, for each worker.
     assert sizes == [32 << 20] * 20
+
+
+def test_free_port_is_ones_own(start, root):
+    """Workers share their port with each other, never with another server that asked for any."""
+    host = network.Host()
+    try:
+        if not host.works:
+            pytest.skip("no network namespaces here")
+        host.run("sh", "-c", "echo 50000 50007 > /proc/sys/net/ipv4/ip_local_port_range")
+        servers = [start(root, listen=("127.0.0.1:0",), program=(*host.inside, conftest.PROGRAM),
+                         options=("performance.workers=2", "network.transfer_ports=single"))
+                   for _ in range(8)]
+        assert len({server.address()[1] for server in servers}) == 8
+    finally:
+        host.end()
