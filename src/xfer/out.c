@@ -143,6 +143,12 @@ static void release_slices(struct xfer *x, struct cutter *c)
             store_release(x->env->store, c->slices[i].chunk);
 }
 
+static void wait_for_tx(struct xfer *x)
+{
+    if (list_empty(&x->link))
+        list_push_back(&x->env->starved, &x->link);
+}
+
 int out_data(struct xfer *x, const struct tftp_out *out, nsec now)
 {
     const uint64_t blksize = x->session.params.blksize;
@@ -150,6 +156,11 @@ int out_data(struct xfer *x, const struct tftp_out *out, nsec now)
     uint64_t bytes = MIN(out->bytes, count * blksize);
     struct cutter c = {.left = 0};
 
+    /* Who reads gives back what the store has kept for him, so not before it can be sent. */
+    if (!net_tx_free(x->env->net)) {
+        wait_for_tx(x);
+        return 0;
+    }
     if (bytes > 0) {
         int n = x->data->read(x, out->offset, bytes, c.slices, NET_TX_REFS);
         if (n < 0)
@@ -167,8 +178,7 @@ int out_data(struct xfer *x, const struct tftp_out *out, nsec now)
     while (done < count) {
         struct net_tx *tx = net_tx_get(x->env->net);
         if (!tx) {
-            if (list_empty(&x->link))
-                list_push_back(&x->env->starved, &x->link);
+            wait_for_tx(x);
             break;
         }
         uint32_t blocks = train_length(x, count - done);

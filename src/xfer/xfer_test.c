@@ -1,0 +1,103 @@
+/*
+ * When a transfer turns to its bytes. What it does with them is tested with the store, the server
+ * and the simulator.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "loop/loop.h"
+#include "proto/session_fixture.h"
+#include "xfer/xfer.h"
+
+#define T0 (1000 * NSEC_PER_SEC)
+
+static unsigned reads;
+
+static int count_read(struct xfer *x, uint64_t offset, uint64_t bytes, struct store_slice *slices,
+                      unsigned max)
+{
+    (void)x, (void)offset, (void)bytes, (void)slices, (void)max;
+    reads++;
+    return 0; /* they will come */
+}
+
+static void no_close(struct xfer *x)
+{
+    (void)x;
+}
+
+static const struct xfer_data_ops counting = {
+    .read = count_read,
+    .close = no_close,
+};
+
+/* A transfer of a worker with one net_tx. */
+struct rig {
+    struct loop *loop;
+    struct wheel wheel;
+    struct xfer_env env;
+    struct net_socket socket;
+    struct xfer x;
+};
+
+static void set_up(struct rig *r)
+{
+    struct net_config config = {.batch = 1, .rx_bytes_max = 2048, .tx_slots = 1};
+    struct addr peer = {.family = AF_INET, .ip = {127, 0, 0, 1}, .port = 1024};
+
+    memset(r, 0, sizeof(*r));
+    reads = 0;
+    r->loop = loop_new(NULL);
+    wheel_init(&r->wheel, T0);
+    xfer_env_init(&r->env);
+    r->env.net = net_new(&net_mmsg_ops, r->loop, &config);
+    r->env.wheel = &r->wheel;
+    assert_non_null(r->env.net);
+    r->socket.local.family = AF_INET;
+    xfer_init(&r->x, &r->env, &peer, &peer);
+    xfer_set_socket(&r->x, &r->socket);
+    r->x.data = &counting;
+}
+
+static void tear_down(struct rig *r)
+{
+    xfer_fini(&r->x);
+    net_free(r->env.net);
+    loop_free(r->loop);
+}
+
+/*
+ * Bytes that are read and cannot be sent are given up again. With few buffers, some transfers took
+ * them from each other like that, and read from the disk for as long as no net_tx was free.
+ */
+static void nothing_is_read_that_cannot_be_sent(void **state)
+{
+    struct fixture_options o = {0};
+    struct rig r;
+
+    (void)state;
+    set_up(&r);
+    assert_int_equal(fixture_serve(&r.x.session, TFTP_RRQ, &o, 5000, NULL, T0), 0);
+    struct net_tx *tx = net_tx_get(r.env.net);
+    xfer_kick(&r.x, T0);
+    xfer_env_resume(&r.env, T0);
+    assert_int_equal(reads, 0);
+    net_tx_put(r.env.net, tx);
+    xfer_env_resume(&r.env, T0);
+    assert_int_equal(reads, 1);
+    xfer_env_resume(&r.env, T0);
+    assert_int_equal(reads, 1); /* now it waits for the disk */
+    tear_down(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_is_read_that_cannot_be_sent),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
