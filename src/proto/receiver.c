@@ -138,10 +138,7 @@ enum tftp_receiver_verdict tftp_receiver_on_timer(struct tftp_receiver *x,
     tftp_rto_back_off(f->rto);
     x->rto_at = nsec_add(now, f->rto->interval);
     x->ack_fresh = false;
-    /* What came but is not stored yet need not wait for the end of the window, but it must not
-     * be promised either. */
-    x->due = true;
-    x->wanted = MAX(x->acked, MIN(x->stored, x->expected - 1));
+    want_ack(x); /* of all that came, once it is stored: the window may end here */
     return TFTP_RECEIVER_GOES_ON;
 }
 

@@ -306,6 +306,21 @@ static void half_a_window_is_acknowledged_by_timer(void **state)
     assert_acks(10, T0 + 401 * MS);
 }
 
+/* ... also when it has not been stored: nobody but the timer asks for that. */
+static void half_a_window_is_stored_by_timer(void **state)
+{
+    (void)state;
+    opened(8);
+    takes(1, 512, T0 + MS);
+    takes(2, 512, T0 + MS);
+    assert_true(tftp_session_on_timer(&s, tftp_session_deadline(&s)));
+    assert_acks(-1, T0 + 400 * MS);
+    tftp_session_stored(&s, 1024, T0 + 401 * MS);
+    assert_acks(2, T0 + 401 * MS);
+    assert_false(tftp_session_on_timer(&s, tftp_session_deadline(&s)));
+    assert_acks(2, T0 + 1000 * MS);
+}
+
 /* RFC 1350 section 6: the final ACK is repeated for a while, the file is not touched again. */
 static void dallying(void **state)
 {
@@ -372,6 +387,7 @@ int main(void)
         cmocka_unit_test(acks_wait_for_the_disk),
         cmocka_unit_test(silence_ends_it),
         cmocka_unit_test(half_a_window_is_acknowledged_by_timer),
+        cmocka_unit_test(half_a_window_is_stored_by_timer),
         cmocka_unit_test(dallying),
         cmocka_unit_test(block_numbers_wrap),
     };

@@ -156,6 +156,7 @@ static void receiving_timer(struct tftp_session *s, const struct tftp_step *e)
         tftp_session_time_out(s);
     else
         tftp_session_ready_ack(s);
+    e->ret->flush = s->receiver.due;
 }
 
 /* RFC 1350 section 6: whoever sent the final ACK waits, to send it again if it was lost. */
@@ -361,9 +362,12 @@ void tftp_session_on_unreachable(struct tftp_session *s, nsec now)
     step(s, EV_UNREACHABLE, &(struct tftp_step){.now = now});
 }
 
-void tftp_session_on_timer(struct tftp_session *s, nsec now)
+bool tftp_session_on_timer(struct tftp_session *s, nsec now)
 {
-    step(s, EV_TIMER, &(struct tftp_step){.now = now});
+    struct tftp_in in = {0};
+
+    step(s, EV_TIMER, &(struct tftp_step){.now = now, .ret = &in});
+    return in.flush;
 }
 
 nsec tftp_session_deadline(const struct tftp_session *s)

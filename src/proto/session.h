@@ -150,7 +150,8 @@ size_t tftp_session_allowance(size_t request_len, size_t first_reply);
  * ACK of the last block was missing (the client had gone) or while dallying. */
 void tftp_session_on_unreachable(struct tftp_session *s, nsec now);
 
-void tftp_session_on_timer(struct tftp_session *s, nsec now);
+/* True: write what is buffered, as for tftp_in.flush. */
+bool tftp_session_on_timer(struct tftp_session *s, nsec now);
 /* NSEC_NEVER when only the peer or the owner can move it. */
 nsec tftp_session_deadline(const struct tftp_session *s);
 

@@ -169,6 +169,19 @@ static void disk_done(struct side *x)
         tftp_session_published(&x->s, w.now);
 }
 
+static void flush(struct side *x)
+{
+    x->stored = x->got;
+    if (x->disk_at == NSEC_NEVER)
+        x->disk_at = w.now + (w.disk > 0 ? prng_below(&w.prng, w.disk) : 0);
+}
+
+static void fire(struct side *x)
+{
+    if (tftp_session_on_timer(&x->s, w.now))
+        flush(x);
+}
+
 static void deliver(const struct packet *p)
 {
     struct side *x = &w.side[p->to];
@@ -187,12 +200,8 @@ static void deliver(const struct packet *p)
         x->last = in.last;
         assert_true(x->got <= w.size);
     }
-    if (in.flush && x->disk_at == NSEC_NEVER) {
-        x->stored = x->got;
-        x->disk_at = w.now + (w.disk > 0 ? prng_below(&w.prng, w.disk) : 0);
-    } else if (in.flush) {
-        x->stored = x->got;
-    }
+    if (in.flush)
+        flush(x);
 }
 
 /* One event of the history. */
@@ -210,7 +219,7 @@ static void turn(void)
     else if (at <= w.now)
         deliver(&packets[heap_take()]);
     else
-        tftp_session_on_timer(&w.side[timer[0] <= w.now ? 0 : 1].s, w.now);
+        fire(&w.side[timer[0] <= w.now ? 0 : 1]);
     take_output(0);
     take_output(1);
 }

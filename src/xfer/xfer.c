@@ -178,10 +178,12 @@ void xfer_on_timer(struct xfer *x, nsec now)
 {
     nsec deadline = tftp_session_deadline(&x->session);
 
-    if (deadline <= now)
-        tftp_session_on_timer(&x->session, now);
-    else if (deadline == NSEC_NEVER && x->stalled_since != 0 && stall_deadline(x, now) <= now)
+    if (deadline <= now) {
+        if (tftp_session_on_timer(&x->session, now))
+            x->data->flush(x);
+    } else if (deadline == NSEC_NEVER && x->stalled_since != 0 && stall_deadline(x, now) <= now) {
         tftp_session_fail(&x->session, TFTP_ERR_UNDEFINED, "The disk does not answer", now);
+    }
     xfer_kick(x, now);
 }
 

@@ -15,7 +15,7 @@
 
 #define T0 (1000 * NSEC_PER_SEC)
 
-static unsigned reads;
+static unsigned reads, flushes;
 
 static int count_read(struct xfer *x, uint64_t offset, uint64_t bytes, struct store_slice *slices,
                       unsigned max)
@@ -25,6 +25,12 @@ static int count_read(struct xfer *x, uint64_t offset, uint64_t bytes, struct st
     return 0; /* they will come */
 }
 
+static void count_flush(struct xfer *x)
+{
+    (void)x;
+    flushes++;
+}
+
 static void no_close(struct xfer *x)
 {
     (void)x;
@@ -32,6 +38,7 @@ static void no_close(struct xfer *x)
 
 static const struct xfer_data_ops counting = {
     .read = count_read,
+    .flush = count_flush,
     .close = no_close,
 };
 
@@ -50,7 +57,7 @@ static void set_up(struct rig *r)
     struct addr peer = {.family = AF_INET, .ip = {127, 0, 0, 1}, .port = 1024};
 
     memset(r, 0, sizeof(*r));
-    reads = 0;
+    reads = flushes = 0;
     r->loop = loop_new(NULL);
     wheel_init(&r->wheel, T0);
     xfer_env_init(&r->env);
@@ -94,10 +101,31 @@ static void nothing_is_read_that_cannot_be_sent(void **state)
     tear_down(&r);
 }
 
+/* A window that ends early: what came of it is written, so that it can be acknowledged. */
+static void the_timer_has_the_rest_of_a_window_stored(void **state)
+{
+    struct fixture_options o = {.blksize = 512, .windowsize = 8};
+    struct tftp_session *s;
+    struct rig r;
+
+    (void)state;
+    set_up(&r);
+    s = &r.x.session;
+    assert_int_equal(fixture_serve(s, TFTP_WRQ, &o, 0, NULL, T0), 0);
+    fixture_take(s, T0);
+    assert_true(fixture_data(s, 1, 512, T0).accepted);
+    xfer_on_timer(&r.x, T0);
+    assert_int_equal(flushes, 0);
+    xfer_on_timer(&r.x, tftp_session_deadline(s));
+    assert_int_equal(flushes, 1);
+    tear_down(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_read_that_cannot_be_sent),
+        cmocka_unit_test(the_timer_has_the_rest_of_a_window_stored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
