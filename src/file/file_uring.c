@@ -166,7 +166,10 @@ static void refused(struct file_uring *u, struct file_req *req, int err)
     if (means_again(err)) {
         try_again(u, req);
     } else if (!u->f->config.fallback_on_error) {
-        finish(u, req, err);
+        if (req->op == FILE_CLOSE)
+            hand_over(u, req); /* or the descriptor is lost */
+        else
+            finish(u, req, err);
     } else if (means_cannot(err)) {
         give_slot(u, req);
         file_fall_back(u->f, req, err);

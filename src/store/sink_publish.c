@@ -121,8 +121,8 @@ static void link_hidden_done(struct store_op *op)
     struct store_sink_work *w = sink_finished(op);
     int64_t r = op->req.result;
 
-    if (r >= 0)
-        w->hidden = true;
+    /* The name may have been given before the error; anybody else's would be -EEXIST. */
+    w->hidden = r != -EEXIST;
     if (!sink_goes_on(w))
         return;
     if (r >= 0) {

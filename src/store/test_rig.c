@@ -69,10 +69,11 @@ void rig_init(struct rig *rig, const struct store_config *config)
     assert_non_null(rig->s);
 }
 
-static void init_real(struct rig *rig, const struct store_config *config,
-                      const struct file_config *fc)
+void rig_init_on(struct rig *rig, struct ring *ring, const struct store_config *config,
+                 const struct file_config *fc)
 {
-    rig->loop = loop_new(rig->ring);
+    *rig = (struct rig){.ring = ring};
+    rig->loop = loop_new(ring);
     assert_non_null(rig->loop);
     rig->io = file_io_new(rig->loop, rig->ring, fc);
     assert_non_null(rig->io);
@@ -85,8 +86,7 @@ void rig_init_threads(struct rig *rig, const struct store_config *config, unsign
 {
     struct file_config fc = {.threads = threads, .thread_queue = queue, .queue_depth = 8};
 
-    *rig = (struct rig){0};
-    init_real(rig, config, &fc);
+    rig_init_on(rig, NULL, config, &fc);
 }
 
 int rig_init_ring(struct rig *rig, const struct store_config *config, unsigned queue)
@@ -97,12 +97,11 @@ int rig_init_ring(struct rig *rig, const struct store_config *config, unsigned q
                              .queue_depth = queue,
                              .threads = 2,
                              .thread_queue = queue};
+    struct ring *ring = ring_new(&rc);
 
-    *rig = (struct rig){0};
-    rig->ring = ring_new(&rc);
-    if (rig->ring == NULL)
+    if (ring == NULL)
         return -errno;
-    init_real(rig, config, &fc);
+    rig_init_on(rig, ring, config, &fc);
     return 0;
 }
 

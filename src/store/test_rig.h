@@ -39,6 +39,9 @@ void rig_init_threads(struct rig *rig, const struct store_config *config, unsign
                       unsigned queue);
 /* On a ring of the kernel; -errno when there is none to be had. */
 int rig_init_ring(struct rig *rig, const struct store_config *config, unsigned queue);
+/* On a ring of the caller's, which the rig closes. */
+void rig_init_on(struct rig *rig, struct ring *ring, const struct store_config *config,
+                 const struct file_config *fc);
 /* Closes everything; fails the test when something is still held. */
 void rig_fini(struct rig *rig);
 struct store_config rig_config(unsigned chunks);
