@@ -14,6 +14,9 @@
 #define SPINS_MAX       10000
 /* A disk hangs 30 seconds, timers double up to 10. */
 #define RECOVERY_OK (60 * NSEC_PER_SEC)
+/* At the limit of transfers, a place: peers that went away have it until the patience with them and
+ * the longest timer are over, and who waits asks again after ten seconds at most. */
+#define RECOVERY_PLACE (80 * NSEC_PER_SEC)
 /* Patience for an answer, then for the first block. */
 #define RECOVERY_FAILED (135 * NSEC_PER_SEC)
 
@@ -225,6 +228,19 @@ static uint64_t trips_of(const struct sim_client *c)
     return bytes / MAX(window, 1) + 8;
 }
 
+/* When it could begin: at once, but at the limit of transfers not before another one has ended. */
+static nsec could_begin(struct sim *s, const struct sim_client *c)
+{
+    const struct transfer *t = transfer_find(s->worker, &c->at);
+
+    if (!t || t->started < s->heal_at || s->conf.limits_transfers_max >= s->clients)
+        return s->heal_at;
+    if (t->started - s->heal_at > RECOVERY_PLACE)
+        sim_fail(s, "client %u: no place for %llu s after the network had healed", c->index,
+                 (unsigned long long)((t->started - s->heal_at) / NSEC_PER_SEC));
+    return t->started;
+}
+
 /*
  * The network has healed. Whoever makes progress is soon as fast as if nothing had been: what still
  * hangs in a disk ends, the longest wait of either side is over, bursts are whole windows again.
@@ -235,7 +251,9 @@ void check_recovery(struct sim *s, const struct sim_client *c)
     nsec allowed = (c->ok ? RECOVERY_OK : RECOVERY_FAILED) +
                    trips_of(c) * (2 * s->delay + NSEC_PER_MSEC) * 3 / 2;
 
-    if (s->healed && c->start_at < s->heal_at && s->now - s->heal_at > allowed)
+    if (!s->healed || c->start_at >= s->heal_at)
+        return;
+    if (s->now - (c->ok ? could_begin(s, c) : s->heal_at) > allowed)
         sim_fail(s, "client %u: %s needed %llu s after the network had healed", c->index, c->name,
                  (unsigned long long)((s->now - s->heal_at) / NSEC_PER_SEC));
 }
