@@ -368,6 +368,16 @@ def test_wrong_tid(server, peer):
     assert content == CONTENT
 
 
+def test_right_address_wrong_port(peer):
+    """A client moves its transfer only at the port that answered (RFC 1350 section 4)."""
+    peer.ask(tftp.rrq("file"))
+    for raw in (tftp.ack(1), tftp.error(0)):
+        peer.send(raw)
+        assert peer.collect(0.2) == []
+    peer.reply(tftp.ack(1))
+    assert CONTENT[:512] + _rest(peer, peer.receive()) == CONTENT
+
+
 def _rest(peer, packet):
     """From DATA 2 to the end of a plain transfer."""
     parts, expected = [], 2

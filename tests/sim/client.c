@@ -370,8 +370,22 @@ static bool is_servers(struct sim_client *c, const struct sim_datagram *d)
     return d->from.port == c->server.port;
 }
 
+/* To all ports but the transfer's: it does not end by that (RFC 1350 section 4). */
+static void send_astray(struct sim *s, struct sim_client *c)
+{
+    static const uint8_t error[] = {0, TFTP_ERROR, 0, 0, 0};
+    struct addr to = s->server;
+
+    for (unsigned i = 0; i < s->engine.socket_count; i++) {
+        to.port = s->engine.sockets[i]->local.port;
+        if (to.port != c->server.port)
+            client_send(s, c, &to, error, sizeof(error));
+    }
+}
+
 void client_datagram(struct sim *s, struct sim_client *c, const struct sim_datagram *d)
 {
+    bool first = c->server.port == SIM_LISTEN_PORT;
     struct tftp_in in;
     struct view v = view_of(d->bytes, d->len);
 
@@ -397,4 +411,6 @@ void client_datagram(struct sim *s, struct sim_client *c, const struct sim_datag
     if (in.accepted && in.last)
         tftp_session_published(&c->session, s->now);
     pump(s, c);
+    if (first && c->must_succeed)
+        send_astray(s, c);
 }
