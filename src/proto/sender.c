@@ -153,11 +153,16 @@ static void restart_for_gap(struct tftp_sender *x, const struct tftp_flow *f, ns
     x->doubts = x->doubts > 0 ? x->doubts - 1 : 0;
 }
 
-/* Progress sooner than an answer to what was sent again can come: there was no gap, and what was
- * sent before is on its way still. The same network, or client, will give that impression again. */
-static void judge_restart(struct tftp_sender *x, const struct tftp_flow *f, nsec now)
+/* Progress to `block` sooner than an answer can come to that block sent again, which a peer that
+ * keeps nothing behind a gap would need: there was no gap, and what was sent before is on its way
+ * still. The same network, or client, will give that impression again. */
+static void judge_restart(struct tftp_sender *x, const struct tftp_flow *f, uint64_t block,
+                          nsec now)
 {
-    if (x->gap_restarted != 0 && now < x->gap_restarted + f->rto->srtt / 2) {
+    const struct tftp_run *run = run_of(x, block);
+    nsec sent = run != NULL ? run->sent : x->gap_restarted;
+
+    if (x->gap_restarted != 0 && (block >= x->next || now < sent + f->rto->srtt / 2)) {
         x->doubts = DOUBTS;
         tftp_burst_undo(&x->burst, &x->mark);
         x->spoiled = x->was_spoiled;
@@ -195,6 +200,9 @@ static void on_gap_hint(struct tftp_sender *x, const struct tftp_flow *f, nsec n
         return;
     if (now < sent_at(x, x->base + 1) + tftp_rto_shortest(f->rto))
         return;
+    /* Nor if it may answer a block sent again, when the peer is known to answer those it has. */
+    if (x->doubts > 0 && now < x->resent_at + patience_for_gap(x, f->rto))
+        return;
     /* Whoever holds his tongue is not told how long a round trip is. */
     bool may_hold = tftp_burst_lossy(&x->burst) && f->rto->srtt != 0;
 
@@ -223,7 +231,7 @@ static void on_progress(struct tftp_sender *x, const struct tftp_flow *f, uint64
         else
             tftp_rto_settle(f->rto, now - run->sent);
     }
-    judge_restart(x, f, now);
+    judge_restart(x, f, block, now);
     tftp_burst_on_acked(&x->burst, (uint32_t)(block + 1 - x->base));
     x->base = block + 1;
     if (x->next < x->base)
@@ -377,10 +385,12 @@ void tftp_sender_sent(struct tftp_sender *x, const struct tftp_flow *f, uint32_t
     bool fresh = x->next >= x->high;
 
     assert(blocks > 0 && blocks <= tftp_sender_next(x, now));
-    if (fresh)
+    if (fresh) {
         x->waiting_since = now; /* the time until now was our own */
-    else
+    } else {
         f->counts->blocks_resent += MIN(end, x->high) - x->next;
+        x->resent_at = now;
+    }
     f->counts->blocks_sent += blocks;
     remember_run(x, x->next, end, fresh, now);
     x->next = end;

@@ -40,6 +40,7 @@ struct tftp_sender {
     nsec gap_at;
     nsec pace_at;        /* no block before this; 0: no pause */
     nsec gap_restarted;  /* for a gap, and no progress since; 0: not so */
+    nsec resent_at;      /* when a block was sent again last */
     nsec waiting_since;  /* of the last progress, or the first block sent after it */
     uint32_t burst_left; /* blocks that may still go out before the next pause */
     uint8_t tries;       /* timeouts since the last progress */
@@ -50,9 +51,9 @@ struct tftp_sender {
     bool spoiled;        /* something of this window had to be sent again */
     bool was_spoiled;    /* before the restart for a gap */
     bool final_ack_moot; /* we are the server: nobody repeats a lost final ACK */
-    struct tftp_run runs[TFTP_RUNS];
     struct tftp_burst burst;
     struct tftp_burst_mark mark; /* of `burst` before that restart */
+    struct tftp_run runs[TFTP_RUNS];
 };
 
 enum tftp_sender_verdict {

@@ -629,6 +629,33 @@ static void a_restart_in_vain_is_forgotten(void **state)
     assert_int_equal(s.counts.resent_gap, 1);
 }
 
+/* A client that answers what it has already, block by block: once the first answer shows that, the
+ * others report no gap. */
+static void answers_to_a_restart_in_vain_are_no_hint(void **state)
+{
+    nsec now = opened(8, 512 * WHOLE, 40 * MS), restarted;
+
+    (void)state;
+    for (uint64_t block = 1; block < 80; block += 8) {
+        assert_sends(block, 8, now);
+        fixture_ack(&s, block + 7, now += (block & 8 ? 30 : 50) * MS);
+    }
+    assert_sends(81, 8, now);
+    fixture_ack(&s, 82, now += 50 * MS);
+    assert_sends(89, 2, now);
+    restarted = at_deadline();
+    assert_sends(83, 4, restarted);
+    assert_sends(87, 4, now = at_deadline());
+    assert_true(now > restarted);
+    fixture_ack(&s, 90, now += s.rto.srtt / 2 - MS); /* too soon after block 90 */
+    assert_true(now > restarted + s.rto.srtt / 2);
+    assert_sends(91, 8, now);
+    fixture_ack(&s, 90, now + s.rto.srtt / 2 + MS);
+    now = at_deadline();
+    assert_int_equal(s.counts.resent_gap, 1);
+    assert_int_equal(s.counts.resent_timeout, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -657,6 +684,7 @@ int main(void)
         cmocka_unit_test(bursts_follow_losses),
         cmocka_unit_test(bursts_recover_from_a_storm),
         cmocka_unit_test(a_restart_in_vain_is_forgotten),
+        cmocka_unit_test(answers_to_a_restart_in_vain_are_no_hint),
     };
 
     return cmocka_run_group_tests_name("sender", tests, NULL, NULL);
