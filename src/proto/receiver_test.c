@@ -371,6 +371,26 @@ static void block_numbers_wrap(void **state)
     }
 }
 
+/* A peer that doubles its timeouts, on a line that loses much. */
+static void dallying_goes_by_repetitions(void **state)
+{
+    (void)state;
+    opened(0);
+    takes(1, 100, T0);
+    tftp_session_published(&s, T0);
+    assert_acks(1, T0);
+    assert_int_equal(tftp_session_deadline(&s), T0 + 3000 * MS);
+    refuses(1, 100, T0 + 2900 * MS);
+    assert_acks(1, T0 + 2900 * MS);
+    assert_int_equal(tftp_session_deadline(&s), T0 + 26100 * MS);
+    refuses(1, 100, T0 + 12600 * MS);
+    assert_acks(1, T0 + 12600 * MS);
+    assert_int_equal(tftp_session_deadline(&s), T0 + 42600 * MS);
+    (void)tftp_session_on_timer(&s, T0 + 42600 * MS);
+    assert_true(tftp_session_ended(&s));
+    assert_int_equal(s.outcome, TFTP_OUTCOME_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -389,6 +409,7 @@ int main(void)
         cmocka_unit_test(half_a_window_is_acknowledged_by_timer),
         cmocka_unit_test(half_a_window_is_stored_by_timer),
         cmocka_unit_test(dallying),
+        cmocka_unit_test(dallying_goes_by_repetitions),
         cmocka_unit_test(block_numbers_wrap),
     };
 

@@ -10,6 +10,9 @@
 #define DALLY_ACKS_MAX 10
 /* However long the timeout the peer asked for. */
 #define DALLY_MAX (30 * NSEC_PER_SEC)
+/* A peer that doubles its timeout waits twice as long for its next repetition as for this one, and
+ * six times as long for the next but one. */
+#define DALLY_BACK_OFF 8
 
 const struct tftp_manners tftp_manners_default = {
     .rto_first = 200 * NSEC_PER_MSEC,
@@ -174,6 +177,9 @@ static void dallying_data(struct tftp_session *s, const struct tftp_step *e)
         s->receiver.due) {
         s->receiver.due = false;
         s->control_ready = true; /* it is still there */
+        /* The next repetition takes longer than this one did, and may be lost as well. */
+        nsec waited = e->now - s->receiver.waiting_since;
+        s->deadline = MAX(s->deadline, e->now + MIN(DALLY_BACK_OFF * waited, DALLY_MAX));
     }
 }
 
@@ -479,6 +485,7 @@ void tftp_session_published(struct tftp_session *s, nsec now)
         return;
     tftp_session_stored(s, s->receiver.size, now);
     s->state = TFTP_STATE_DALLYING;
+    s->receiver.waiting_since = now; /* the time until now was our disk's */
     s->deadline = nsec_add(now, MAX(s->manners.dally, wait));
     tftp_session_ready_ack(s);
 }

@@ -37,7 +37,7 @@ void self_test_prepare(struct self_test *t, const struct conf *conf, int root_fd
     t->ring = ring_new(&config);
     t->ring_refused = !t->ring;
     t->outside =
-        faccessat(root_fd, "passwd", F_OK, 0) < 0 && faccessat(root_fd, OUTSIDE + 1, F_OK, 0) < 0;
+        faccessat(root_fd, "passwd", F_OK, 0) < 0 && faccessat(root_fd, &OUTSIDE[1], F_OK, 0) < 0;
 }
 
 void self_test_fini(struct self_test *t)

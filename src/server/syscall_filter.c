@@ -159,9 +159,9 @@ static int allow_sockets(scmp_filter_ctx f)
 
     for (size_t i = 0; i < ARRAY_LEN(families) && err == 0; i++)
         err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 3,
-                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]),
+                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i], 0),
                                SCMP_A1(SCMP_CMP_MASKED_EQ, SOCK_TYPE_MASK, SOCK_DGRAM),
-                               SCMP_A2(SCMP_CMP_EQ, IPPROTO_UDP));
+                               SCMP_A2(SCMP_CMP_EQ, IPPROTO_UDP, 0));
     return err;
 }
 
@@ -200,12 +200,13 @@ static int allow_parts(scmp_filter_ctx f)
         err = seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     if (err == 0)
         err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
     if (err == 0)
-        err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A2(SCMP_CMP_EQ, 0));
+        err =
+            seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A2(SCMP_CMP_EQ, 0, 0));
     if (err == 0) /* --self-test looks */
         err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
-                               SCMP_A0(SCMP_CMP_EQ, PR_GET_NO_NEW_PRIVS));
+                               SCMP_A0(SCMP_CMP_EQ, PR_GET_NO_NEW_PRIVS, 0));
     /* A kernel without openat2 is walked through with this. */
     if (err == 0 && !file_sys_has_openat2())
         err = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(openat), 0);

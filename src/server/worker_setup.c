@@ -18,7 +18,8 @@
 #include "server/worker.h"
 #include "server/worker_impl.h"
 
-#define STRICT " and performance.platform.io_uring.fallback_on_error is false"
+#define PRIVATE_RCVBUF_MAX (1U << 20)
+#define STRICT             " and performance.platform.io_uring.fallback_on_error is false"
 
 #define FILES_LEAST         32 /* files open at once, however few descriptors there are */
 #define PRIVATE_PORTS_LEAST 16
@@ -84,8 +85,9 @@ static int make_network(struct worker *w)
     struct net_config config = settings_net_config(c);
     bool ring_wanted = w->ring && c->performance_platform_network_engine != 2;
 
-    /* For the sockets of many clients, which are bound already; what it opens serves one each. */
-    config.rcvbuf_bytes = 0;
+    /* As configured for the ports of many clients, which are bound already; what is opened from now
+     * on serves one each. */
+    config.rcvbuf_bytes = MIN(config.rcvbuf_bytes, PRIVATE_RCVBUF_MAX);
     if (w->parts.net) {
         w->net = w->parts.net;
         net_on_unreachable(w->net, worker_on_unreachable, w);

@@ -64,8 +64,11 @@ def service_user():
     raise AssertionError("neither a user tftp nor nobody")
 
 
-def hand_over(root):
-    """What is below becomes the server's: folders of tests are root's alone otherwise."""
+def hand_over(root, arguments=()):
+    """What is below becomes the server's: folders of tests are root's alone otherwise. The folder of
+    its configuration, which that user reads again, is open to it."""
+    for file in (arguments[i + 1] for i, word in enumerate(arguments) if word == "-c"):
+        os.chmod(pathlib.Path(file).parent, 0o755)
     user = service_user()
     for folder, _, files in os.walk(root):
         for path in (folder, *(os.path.join(folder, name) for name in files)):
@@ -84,7 +87,7 @@ class Server:
         self.changed = threading.Condition()
         self.closed = False
         if os.geteuid() == 0:
-            hand_over(root)
+            hand_over(root, arguments)
         command = [*map(str, program), "--root", str(root), "-o", f"log.format={log_format}",
                    "-o", "log.level=info"]
         for address in listen:
