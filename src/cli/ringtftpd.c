@@ -155,7 +155,7 @@ static int set_listen(struct conf *c, const struct command *cmd, struct conf_err
         return -ENOMEM;
     for (unsigned i = 0; i < cmd->listen_count; i++)
         fprintf(out, "%s%s", i ? "," : "", cmd->listen[i]);
-    int err = fclose(out) == 0 ? set_key(c, "listen", text, error) : -ENOMEM;
+    int err = fclose(out) == 0 && text ? set_key(c, "listen", text, error) : -ENOMEM;
     free(text);
     return err;
 }

@@ -68,6 +68,7 @@ static void write_words(FILE *out, const char *value, size_t len)
 static int make_document(const struct conf_key *k, const char *value, size_t len, char **ret,
                          size_t *ret_len)
 {
+    *ret = NULL;
     FILE *out = open_memstream(ret, ret_len);
     if (!out)
         return -ENOMEM;
@@ -82,7 +83,7 @@ static int make_document(const struct conf_key *k, const char *value, size_t len
 
     bool failed = ferror(out);
     failed |= fclose(out) != 0;
-    if (failed) {
+    if (failed || !*ret) { /* glibc 2.36 closes one without a buffer as if all were well */
         free(*ret);
         return -ENOMEM;
     }
