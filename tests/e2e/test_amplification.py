@@ -198,8 +198,13 @@ def test_A07_another_request_each_time(start, lab, tmp_path, words):
                     "limits.requests_per_address=30")
     start_at = time.monotonic()
     modes = (b"octet\0", b"oCtet\0")
-    lab.send(reflect.frame("198.51.100.1", 2000 + n % 50, raw[:-6] + modes[n // 50 % 2])
-             for n in range(1000))
+    forged = [reflect.frame("198.51.100.1", 2000 + n % 50, raw[:-6] + modes[n // 50 % 2])
+              for n in range(1000)]
+    # The first one alone: others would take its place before it is answered, and then have no
+    # allowance left.
+    lab.send(forged[:1])
+    lab.watch(10, lambda: lab.seen)
+    lab.send(forged[1:])
     settled(lab, server, 1)
     lab.watch(1)
     seconds = time.monotonic() - start_at
