@@ -4,14 +4,24 @@
 #ifndef SERVER_SYSCALL_FILTER_H
 #define SERVER_SYSCALL_FILTER_H
 
+#include <linux/filter.h>
+#include <stddef.h>
+
 #include "base/util.h"
 
 /*
  * For all threads of the process and all they start, once and for good. What it denies fails with
- * EPERM. Needs no_new_privs. A ring does not pass here: loop/ring_restrict.c is for that, and this
- * takes care that there will be no other ring.
- * 0 or -errno: ENOSYS also when built without libseccomp.
+ * EPERM; a call of another architecture ends the process. Needs no_new_privs, and no memory: there
+ * is no filter with something missing. A ring does not pass here: loop/ring_restrict.c is for that,
+ * and this takes care that there will be no other ring.
+ * 0 or -errno: ENOSYS also where the numbers of the machine's calls are not known to be right.
  */
 MUST_CHECK int syscall_filter_load(void);
+
+#define SYSCALL_FILTER_MAX 512
+
+/* The program as it is loaded, of at most SYSCALL_FILTER_MAX steps; how many there are, 0: none for
+ * this machine. */
+size_t syscall_filter_build(struct sock_filter *prog);
 
 #endif
