@@ -183,6 +183,19 @@ static bool receive_all(int fd, void *buf, size_t len)
     return true;
 }
 
+/* The next answer begins behind these bytes. */
+static bool skip(int fd, size_t len)
+{
+    char buf[512];
+    bool whole = true;
+
+    for (size_t n; len > 0 && whole; len -= n) {
+        n = MIN(len, sizeof(buf));
+        whole = receive_all(fd, buf, n);
+    }
+    return whole;
+}
+
 int conf_reader_read(struct conf_reader *r, char **ret_text, size_t *ret_len)
 {
     struct answer answer;
@@ -193,7 +206,7 @@ int conf_reader_read(struct conf_reader *r, char **ret_text, size_t *ret_len)
         return (int)answer.result;
     char *text = malloc((size_t)answer.result + 1);
     if (!text)
-        return -ENOMEM;
+        return skip(r->fd, (size_t)answer.result) ? -ENOMEM : -EPIPE;
     if (!receive_all(r->fd, text, (size_t)answer.result)) {
         free(text);
         return -EPIPE;

@@ -5,6 +5,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -22,6 +23,28 @@ static bool parse_id(const char *text, unsigned *ret)
     return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && n < ID_MAX;
 }
 
+/* getpwnam(3): any other number, or none, says that there is no such entry. */
+static bool lookup_failed(void)
+{
+    switch (errno) {
+    case EINTR:
+    case EIO:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ERANGE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static int cannot_look_up(const char *key, const char *name, char *error, size_t size)
+{
+    snprintf(error, size, "security.%s: cannot look up \"%s\": %s", key, name, strerror(errno));
+    return EX_OSERR;
+}
+
 static void take_user(struct identity *id, const struct passwd *pw)
 {
     id->uid = pw->pw_uid;
@@ -37,7 +60,10 @@ static int find_user(struct identity *id, const struct conf *c, char *error, siz
 
     if (name[0] != '\0') {
         bool number = parse_id(name, &n);
+        errno = 0;
         pw = number ? getpwuid(n) : getpwnam(name);
+        if (!pw && lookup_failed())
+            return cannot_look_up("user", name, error, size);
         if (!pw && number && c->security_group[0] != '\0') {
             id->uid = n; /* no entry, but the group is given too */
             snprintf(id->user, sizeof(id->user), "%s", name);
@@ -49,8 +75,12 @@ static int find_user(struct identity *id, const struct conf *c, char *error, siz
             return EX_CONFIG;
         }
     }
-    for (size_t i = 0; !pw && i < ARRAY_LEN(default_users); i++)
+    for (size_t i = 0; !pw && i < ARRAY_LEN(default_users); i++) {
+        errno = 0;
         pw = getpwnam(default_users[i]);
+        if (!pw && lookup_failed())
+            return cannot_look_up("user", default_users[i], error, size);
+    }
     if (!pw) {
         snprintf(error, size,
                  "security.user: there is neither a user tftp nor a user nobody, expected the name "
@@ -71,7 +101,10 @@ static int find_group(struct identity *id, const struct conf *c, char *error, si
         gr = getgrgid(id->gid);
     } else {
         bool number = parse_id(name, &n);
+        errno = 0;
         gr = number ? getgrgid(n) : getgrnam(name);
+        if (!gr && lookup_failed() && !number)
+            return cannot_look_up("group", name, error, size);
         if (!gr && !number) {
             snprintf(error, size, "security.group: there is no group \"%s\"", name);
             return EX_CONFIG;

@@ -111,8 +111,10 @@ static int start_worker(struct server *s, unsigned i)
     w->limiter = s->limiter;
     w->go = &s->go_sem;
     int err = pthread_create(&w->thread, NULL, worker_main, w);
-    if (err)
+    if (err) {
+        snprintf(w->start_what, sizeof(w->start_what), "cannot start the thread of worker %u", i);
         return -err;
+    }
     while (sem_wait(&s->started_sem) < 0 && errno == EINTR)
         ;
     if (w->start_error < 0) {
@@ -142,8 +144,23 @@ static void ask_stats(struct server *s)
     }
 }
 
+/* For all workers or for none: they are to have the same ones. */
+static bool make_settings(const struct server *s, const struct conf *c, struct settings **ret)
+{
+    for (unsigned i = 0; i < s->count; i++) {
+        ret[i] = settings_new(c, s->count);
+        if (!ret[i]) {
+            while (i-- > 0)
+                settings_free(ret[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
 static void reload(struct server *s, struct conf *wanted)
 {
+    struct settings *made[WORKERS_MAX];
     char names[1024];
 
     if (!wanted) {
@@ -160,18 +177,19 @@ static void reload(struct server *s, struct conf *wanted)
     if (s->confinement.landlock > 0 && !upload_places_within(wanted, s->started))
         log_line(LOG_WARN, "reload: uploads to folders that could not take any at the start need "
                            "a restart: Landlock lets nothing be written there");
-    log_configure((enum log_level)wanted->log_level, (enum log_format)wanted->log_format,
-                  (unsigned)wanted->log_lines_per_second);
     /* What a reload cannot change stays as it was started. */
     wanted->network_transfer_ports = s->started->network_transfer_ports;
     wanted->limits_transfers_max = s->started->limits_transfers_max;
+    if (!make_settings(s, wanted, made)) {
+        log_line(LOG_ERROR, "reload: out of memory, the running configuration is kept");
+        conf_fini(wanted);
+        free(wanted);
+        return;
+    }
+    log_configure((enum log_level)wanted->log_level, (enum log_format)wanted->log_format,
+                  (unsigned)wanted->log_lines_per_second);
     for (unsigned i = 0; i < s->count; i++) {
-        struct settings *n = settings_new(wanted, s->count);
-        if (!n) {
-            log_line(LOG_ERROR, "reload: out of memory, worker %u keeps the old configuration", i);
-            continue;
-        }
-        settings_free(atomic_exchange(&s->workers[i].mail, n));
+        settings_free(atomic_exchange(&s->workers[i].mail, made[i]));
         worker_wake(&s->workers[i]);
     }
     if (s->conf != s->started) {
@@ -273,7 +291,7 @@ static int get_sockets(struct server *s, char *error, size_t size)
     else
         err = listen_open(&s->listen, s->conf, worker_count(s->conf), error, size);
     if (err < 0)
-        return err == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
+        return err == -EACCES ? EX_NOPERM : err == -ENOMEM ? EX_OSERR : EX_UNAVAILABLE;
     if (s->listen.workers > WORKERS_MAX) {
         snprintf(error, size, "too many sockets for one address, expected at most %d", WORKERS_MAX);
         return EX_UNAVAILABLE;

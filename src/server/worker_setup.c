@@ -257,7 +257,7 @@ int worker_set_up(struct worker *w)
         (err = make_sockets(w)) < 0)
         return err;
     if (map_init(&w->peers, w->settings->transfers_max) < 0)
-        return failed(w, -ENOMEM, "out of memory");
+        return failed(w, -ENOMEM, "cannot set up the table of transfers");
     w->now = w->parts.clock();
     wheel_init(&w->wheel, w->now);
     xfer_env_init(&w->env);

@@ -2,14 +2,21 @@
  * Linked into ringtftpd it makes a server for which memory runs out when a test wants it to, also
  * in the libraries. The environment says how:
  *
- *   RINGTFTPD_STARVED=start,AT,COUNT    from the program's begin on, the AT-th allocation and so
- * many in all RINGTFTPD_STARVED=reload,0,COUNT    in the n-th reload the n-th allocation of the
- * thread that reads the configuration, and so many in all
+ *   RINGTFTPD_STARVED=start,AT,COUNT    from the program's begin on, the AT-th allocation and as
+ *                                       many as COUNT in all
+ *   RINGTFTPD_STARVED=open,AT,COUNT     the same, from where the configuration has been read
+ *   RINGTFTPD_STARVED=reload,0,COUNT    in the n-th reload the n-th allocation of the thread that
+ *                                       reloads, and as many as COUNT in all
  *
- * At each reload and at the end it says what was allocated and what is held.
+ * A look at the users of the system counts as one allocation and fails as one: the C library may
+ * end the process when it has no memory for its own tables there.
+ *
+ * After each reload and at the end it says what was allocated and what is held.
  */
 #include <errno.h>
-#include <stdarg.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -18,7 +25,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "server/conf_reader.h"
+#include "server/identity.h"
 
 void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);
@@ -26,18 +33,28 @@ void *__libc_realloc(void *p, size_t n);
 void *__libc_memalign(size_t align, size_t n);
 void __libc_free(void *p);
 
-int __real_conf_reader_read(struct conf_reader *r, char **ret_text, size_t *ret_len);
-int __wrap_conf_reader_read(struct conf_reader *r, char **ret_text, size_t *ret_len);
+int __real_sigwaitinfo(const sigset_t *set, siginfo_t *info);
+int __wrap_sigwaitinfo(const sigset_t *set, siginfo_t *info);
+int __real_identity_find(struct identity *id, const struct conf *c, char *error, size_t size);
+int __wrap_identity_find(struct identity *id, const struct conf *c, char *error, size_t size);
+struct passwd *__real_getpwnam(const char *name);
+struct passwd *__wrap_getpwnam(const char *name);
+struct passwd *__real_getpwuid(uid_t uid);
+struct passwd *__wrap_getpwuid(uid_t uid);
+struct group *__real_getgrnam(const char *name);
+struct group *__wrap_getgrnam(const char *name);
+struct group *__real_getgrgid(gid_t gid);
+struct group *__wrap_getgrgid(gid_t gid);
 
-static bool at_start, at_reload;
+static bool at_start, at_open, at_reload;
 static unsigned long at, count, reloads;
 static atomic_ulong made;
 static atomic_long held;
-static _Thread_local bool reloading;
+static _Thread_local bool reloading, looking_up;
 
 static bool fails(void)
 {
-    if (!at_start && !reloading)
+    if ((!at_start && !reloading) || looking_up)
         return false;
     unsigned long n = atomic_fetch_add(&made, 1) + 1;
     if (at == 0 || n < at || n - at >= count)
@@ -97,16 +114,63 @@ static void say(const char *what)
     (void)!write(STDERR_FILENO, line, (size_t)n);
 }
 
-/* The first one is still of the start: the server looks whether it will be able to. */
-int __wrap_conf_reader_read(struct conf_reader *r, char **ret_text, size_t *ret_len)
+#define LOOK_UP(result, call)                                                                      \
+    do {                                                                                           \
+        if (fails())                                                                               \
+            return NULL;                                                                           \
+        looking_up = true;                                                                         \
+        result = (call);                                                                           \
+        looking_up = false;                                                                        \
+        return result;                                                                             \
+    } while (0)
+
+struct passwd *__wrap_getpwnam(const char *name)
 {
-    if (at_reload) {
+    struct passwd *pw;
+
+    LOOK_UP(pw, __real_getpwnam(name));
+}
+
+struct passwd *__wrap_getpwuid(uid_t uid)
+{
+    struct passwd *pw;
+
+    LOOK_UP(pw, __real_getpwuid(uid));
+}
+
+struct group *__wrap_getgrnam(const char *name)
+{
+    struct group *gr;
+
+    LOOK_UP(gr, __real_getgrnam(name));
+}
+
+struct group *__wrap_getgrgid(gid_t gid)
+{
+    struct group *gr;
+
+    LOOK_UP(gr, __real_getgrgid(gid));
+}
+
+int __wrap_identity_find(struct identity *id, const struct conf *c, char *error, size_t size)
+{
+    at_start |= at_open;
+    return __real_identity_find(id, c, error, size);
+}
+
+/* Between two waits for a signal there is one reload. */
+int __wrap_sigwaitinfo(const sigset_t *set, siginfo_t *info)
+{
+    if (reloading)
         say("reload");
-        at = reloads++;
+    reloading = false;
+    int sig = __real_sigwaitinfo(set, info);
+    if (at_reload && sig == SIGHUP) {
+        at = ++reloads;
         atomic_store(&made, 0);
-        reloading = at > 0;
+        reloading = true;
     }
-    return __real_conf_reader_read(r, ret_text, ret_len);
+    return sig;
 }
 
 __attribute__((constructor)) static void begin(void)
@@ -115,11 +179,12 @@ __attribute__((constructor)) static void begin(void)
     char when[8];
 
     if (!text || sscanf(text, "%7[^,],%lu,%lu", when, &at, &count) != 3) {
-        fputs("ringtftpd-starved: RINGTFTPD_STARVED is not start|reload,AT,COUNT\n", stderr);
+        fputs("ringtftpd-starved: RINGTFTPD_STARVED is not start|open|reload,AT,COUNT\n", stderr);
         _exit(EX_USAGE);
     }
     at_start = strcmp(when, "start") == 0;
-    at_reload = !at_start;
+    at_open = strcmp(when, "open") == 0;
+    at_reload = strcmp(when, "reload") == 0;
 }
 
 __attribute__((destructor)) static void end(void)
