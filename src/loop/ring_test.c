@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "loop/loop.h"
@@ -31,6 +32,7 @@ struct counted {
     struct ring_op op;
     struct ring *again; /* asks this ring for a NOP when it completes */
     unsigned left;
+    int res;
     bool refused;
 };
 
@@ -43,6 +45,7 @@ static void complete(struct ring_op *op, int res, uint32_t flags)
     struct counted *c = container_of(op, struct counted, op);
 
     assert_false(flags & IORING_CQE_F_MORE);
+    c->res = res;
     done++;
     cancelled += res == -ECANCELED;
     if (c->again && c->left > 0) {
@@ -398,6 +401,76 @@ static void test_restricted(void **state)
     close(fd);
 }
 
+#define WORKERS 3
+#define OPENS   20
+
+/* Threads the kernel has made for the rings of this process, idle ones too: they wait 5 s for more.
+ */
+static unsigned kernel_workers(void)
+{
+    unsigned n = 0;
+    struct dirent *entry;
+    DIR *tasks = opendir("/proc/self/task");
+
+    assert_non_null(tasks);
+    while ((entry = readdir(tasks))) {
+        char path[300], name[32] = "";
+        FILE *comm;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", entry->d_name);
+        comm = fopen(path, "r");
+        if (!comm)
+            continue;
+        n += fgets(name, sizeof(name), comm) && strncmp(name, "iou-wrk", 7) == 0;
+        fclose(comm);
+    }
+    closedir(tasks);
+    return n;
+}
+
+/* Operations that block wait for one of the workers there are; no further ones are made for them.
+ */
+static void test_bounded_workers(void **state)
+{
+    struct ring_config config = {.queue_depth = 64, .sq_thread_cpu = -1, .iowq_bounded = WORKERS};
+    static struct open_how how = {.flags = O_RDONLY | O_CLOEXEC};
+    char folder[] = "/tmp/ring-test-XXXXXX", fifo[64];
+    int writer;
+
+    (void)state;
+    ring_free(ring);
+    ring = ring_new(&config);
+    assert_non_null(ring);
+    if (!(ring_features(ring) & RING_IOWQ_LIMITS))
+        skip(); /* before Linux 5.15 */
+    assert_non_null(mkdtemp(folder));
+    snprintf(fifo, sizeof(fifo), "%s/fifo", folder);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    for (unsigned i = 0; i < OPENS; i++) { /* each blocks until there is a writer */
+        struct io_uring_sqe *sqe = ring_sqe(ring, &ops[i].op);
+
+        assert_non_null(sqe);
+        io_uring_prep_openat2(sqe, AT_FDCWD, fifo, &how);
+        sqe->flags |= IOSQE_ASYNC;
+    }
+    assert_int_equal(ring_wait(ring, 0, loop_clock()), 0);
+    while (kernel_workers() < WORKERS)
+        sched_yield();
+    assert_int_equal(done, 0);
+    writer = open(fifo, O_RDWR | O_CLOEXEC); /* which does not wait for a reader */
+    assert_true(writer >= 0);
+    while (done < OPENS) {
+        assert_int_equal(ring_wait(ring, NSEC_NEVER, 0), 0);
+        ring_deliver(ring, OPENS);
+    }
+    assert_int_equal(kernel_workers(), WORKERS);
+    for (unsigned i = 0; i < OPENS; i++)
+        assert_int_equal(close(ops[i].res), 0);
+    close(writer);
+    unlink(fifo);
+    rmdir(folder);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -415,6 +488,7 @@ int main(void)
         T(test_full_completion_queue),
         T(test_polling_thread_is_pinned),
         T(test_restricted),
+        T(test_bounded_workers),
     };
 
     if (setup(NULL) < 0) {

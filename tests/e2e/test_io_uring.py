@@ -1,12 +1,15 @@
 """What the io_uring back end promises when things go wrong: fallback, rollback, hanging and slow
 disks, memory. The mixtures of engines are chosen here, so each test runs once."""
 
+import contextlib
 import ctypes
 import errno
 import os
+import pathlib
 import resource
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -291,6 +294,51 @@ def test_hanging_reads(start, tmp_path, slow_disk, files, engine):
     limit = 2 * slow.quantile(before, 0.99) + 0.005
     assert slow.quantile(during, 0.99) <= limit, (slow.quantile(before, 0.99),
                                                   slow.quantile(during, 0.99))
+    server.stop()
+
+
+# As many hang at least, and as many there are at most: a ring has 32 workers for reads and writes
+# and 32 for everything else; a pool has four threads and 32 that stand in for those that hang.
+WORKERS = {"io_uring": (32, 64), "threads": (36, 36)}
+
+
+def reading_threads(pid, files):
+    """The kernel workers of a process's ring, or what it has beside main and its one worker."""
+    names = []
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        try:
+            names.append((task / "comm").read_text(encoding="ascii"))
+        except OSError:
+            pass  # it has ended meanwhile
+    of_ring = sum(name.startswith("iou-") for name in names)
+    return of_ring if files == "io_uring" else len(names) - of_ring - 2
+
+
+@BOTH
+def test_more_hanging_reads_than_workers(start, tmp_path, slow_disk, files):
+    """A hundred files that hang take the threads that are meant for that, and no more; a transfer of
+    what is in memory goes on all the same."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    hanging = slow.make_files(folder, 100, 200_000, "hang")
+    slow.make_files(folder, 1, 1_000_000, "hot")
+    disk = slow_disk(folder, 0)
+    server = begin(start, disk.mountpoint, files)
+    for _ in range(2):  # what is read twice is kept
+        slow.block_latencies(server.address(), "hot0")
+    with tftp.Peer(server.address()) as hot, contextlib.ExitStack() as stack:
+        packet = hot.ask(tftp.rrq("hot0"))
+        for name in hanging:
+            stack.enter_context(tftp.Peer(server.address())).send(tftp.rrq(name))
+        end = time.monotonic() + 30
+        while reading_threads(server.process.pid, files) < WORKERS[files][0]:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        while len(packet.payload) == 512:
+            hot.reply(tftp.ack(packet.block))
+            packet = hot.receive()
+            assert packet is not None and packet.opcode == tftp.DATA, packet
+        assert reading_threads(server.process.pid, files) <= WORKERS[files][1]
     server.stop()
 
 
