@@ -191,12 +191,37 @@ def test_ends_on_signal(start, tmp_path, number):
     assert server.process.wait(10) == 0
 
 
-def test_drains(start, tmp_path):
+@pytest.mark.thorough
+def test_second_signal_ends_at_once(start, tmp_path, backend):
+    """An upload and a download that would go on: told so by ERROR 0, and nothing partial is left."""
+    (tmp_path / "file").write_bytes(b"x" * 2000)
+    (tmp_path / "file").chmod(0o644)
+    server = start(tmp_path, backend, ("write.enabled=true",))
+    with tftp.Peer(server.address()) as down, tftp.Peer(server.address()) as up:
+        down.ask(tftp.rrq("file"))
+        down.reply(tftp.ack(1))
+        assert down.receive().block == 2
+        up.ask(tftp.wrq("new"))
+        up.reply(tftp.data(1, b"y" * 512))
+        assert up.receive().block == 1
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_line(lambda line: "stopping" in line)
+        assert server.process.poll() is None
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+        for own in (down, up):
+            said = [p for p in own.collect(0.1) if p.opcode == tftp.ERROR]
+            assert [p.code for p in said] == [0], said
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.thorough
+def test_drains(start, tmp_path, backend):
     """A running transfer is finished after SIGTERM; a new one is not begun."""
     content = conftest.pattern(20_000)
     (tmp_path / "file").write_bytes(content)
     (tmp_path / "file").chmod(0o644)
-    server = start(tmp_path)
+    server = start(tmp_path, backend)
     with tftp.Peer(server.address()) as own, tftp.Peer(server.address()) as late:
         packet = own.ask(tftp.rrq("file"))
         own.reply(tftp.ack(1))

@@ -1,5 +1,6 @@
 """Requests whose answer depends on more than their bytes; those are in test_catalogue.py."""
 
+import functools
 import os
 import stat
 
@@ -8,7 +9,7 @@ import pytest
 import conftest
 import tftp
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.thorough]
 
 CONTENT = conftest.pattern(5000)
 
@@ -33,8 +34,13 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(module_servers, root, ports):
-    return module_servers(root, options=(f"network.transfer_ports={ports}",))
+def server(module_servers, root, backend, ports):
+    return module_servers(root, backend, options=(f"network.transfer_ports={ports}",))
+
+
+@pytest.fixture
+def start(start, backend):
+    return functools.partial(start, backend=backend)
 
 
 @pytest.fixture

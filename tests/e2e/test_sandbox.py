@@ -196,9 +196,10 @@ def test_uploads_write_where_they_may(start, passable, backend):
 
 # ---- S04: a polling thread ----
 
-def test_sqpoll(start, passable):
+@pytest.mark.parametrize("backend", ["uring-uring", "uring-mmsg", "threads-uring"])
+def test_sqpoll(start, passable, backend):
     """S04: the kernel's polling thread is as confined as the server, being made after."""
-    tries, server = break_out(start, passable, "uring-uring",
+    tries, server = break_out(start, passable, backend,
                               ("performance.platform.io_uring.use_sqpoll=true",
                                "security.landlock=require", "security.seccomp=off",
                                "security.ring_restrictions=off"))
@@ -284,9 +285,11 @@ def test_missing(start, tmp_path, key, call, word):
     assert f"security.{key}: required, but not to be had here ({word}" in said[0], said
 
 
-def test_no_openat2(start, tmp_path):
-    """S11: files are opened component by component, with all walls up."""
-    server = start(serve_root(tmp_path), "threads-mmsg", ("security.seccomp=require",),
+@pytest.mark.parametrize("backend", ["threads-mmsg", "threads-uring"])
+def test_no_openat2(start, tmp_path, backend):
+    """S11: files are opened component by component, with all walls up. (A ring has an openat2 of its
+    own.)"""
+    server = start(serve_root(tmp_path), backend, ("security.seccomp=require",),
                    program=(DENY, "openat2", str(errno.ENOSYS), conftest.PROGRAM))
     assert tftp.fetch(server.address(), "file")[0] == b"content of file"
 

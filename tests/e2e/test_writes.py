@@ -1,15 +1,22 @@
 """Uploads on the wire: what is allowed, what the answers are, what is left in the folder."""
 
+import functools
 import os
+import resource
 
 import pytest
 
 import conftest
 import tftp
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.thorough]
 
 CONTENT = conftest.pattern(3000)
+
+
+@pytest.fixture
+def start(start, backend):
+    return functools.partial(start, backend=backend)
 
 
 def begin(start, root, *options, **rest):
@@ -123,6 +130,20 @@ def test_max_size(start, tmp_path):
     refused = tftp.store(server.address(), "a", CONTENT, options=[("tsize", 3000)])
     assert (refused.opcode, refused.code) == (tftp.ERROR, tftp.E_DISK_FULL)
     assert tftp.store(server.address(), "b", CONTENT[:1000], options=[("tsize", 1000)]) is None
+    assert names(tmp_path) == ["b"]
+
+
+def small_files_only():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
+
+
+@pytest.mark.parametrize("options", [(), [("tsize", 3000)]], ids=["unannounced", "announced"])
+def test_file_size_limit_of_the_process(start, tmp_path, options):
+    """RLIMIT_FSIZE: an ERROR to this client; the signal that comes with it kills nobody."""
+    server = begin(start, tmp_path, prepare=small_files_only)
+    refused = tftp.store(server.address(), "a", CONTENT, options=options)
+    assert (refused.opcode, refused.code) == (tftp.ERROR, tftp.E_DISK_FULL)
+    assert tftp.store(server.address(), "b", CONTENT[:2000]) is None
     assert names(tmp_path) == ["b"]
 
 
