@@ -13,13 +13,14 @@
 #   make soak     10,000 transfers, some of them cancelled, under valgrind
 #   make fuzz     libFuzzer over tests/fuzz, FUZZ_SECONDS (60) of processor time for each target
 #   make crash    a thousand uploads for each file back end, the server killed in the middle
+#   make races    a million swaps of files and links for each file back end, under requests and uploads
 #   make format   let clang-format lay out the C sources
 #   make clean    remove what was built
 
 BUILD ?= build
 PORT  ?= 6969
 
-.PHONY: all run test bench amplification floods fast-path sim coverage mutate soak fuzz crash format clean
+.PHONY: all run test bench amplification floods fast-path sim coverage mutate soak fuzz crash races format clean
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
 
@@ -67,6 +68,10 @@ soak: all
 crash: all
 	@RINGTFTP_CRASH_UPLOADS=1000 RINGTFTP_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -m pytest \
 		-q -rP -p no:cacheprovider tests/e2e/test_crash.py
+
+races: all
+	@RINGTFTP_RACE_SWAPS=1000000 RINGTFTP_BUILD=$(abspath $(BUILD)) /usr/bin/python3 -m pytest \
+		-q -rP -p no:cacheprovider tests/e2e/test_races.py
 
 fuzz:
 	@tools/fuzz $(if $(FUZZ_SECONDS),--seconds $(FUZZ_SECONDS)) $(FUZZ_ARGS)
