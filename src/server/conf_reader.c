@@ -14,6 +14,7 @@
 
 #include "server/landlock.h"
 #include "server/privileges.h"
+#include "server/syscall_filter.h"
 
 #define FILE_BYTES_MAX (1 << 20)
 
@@ -88,32 +89,46 @@ static int64_t read_file(int folder, const char *name, char *buf)
 }
 
 /* Reading files below that folder, and where a link leads that it may be; nothing else. */
-static void shut_in(const struct conf_reader *r)
+static int fence_files(const struct conf_reader *r)
 {
     struct landlock l;
     char real[PATH_MAX];
-    int target = realpath(r->path, real) ? open_folder(real) : -1;
+    int err = landlock_open(&l);
 
-    if (landlock_open(&l) == 0) {
-        (void)!landlock_allow(&l, r->folder, LANDLOCK_USE_READ);
-        if (target >= 0)
-            (void)!landlock_allow(&l, target, LANDLOCK_USE_READ);
-        (void)!landlock_enforce(&l);
-    }
+    if (err < 0)
+        return err;
+    int target = realpath(r->path, real) ? open_folder(real) : -1;
+    err = landlock_allow(&l, r->folder, LANDLOCK_USE_READ);
+    if (err == 0 && target >= 0)
+        err = landlock_allow(&l, target, LANDLOCK_USE_READ);
     if (target >= 0)
         close(target);
+    if (err == 0)
+        return landlock_enforce(&l);
+    landlock_close(&l);
+    return err;
+}
+
+/* As the server itself; what it lacks, the server lacks too and says so. */
+static bool shut_in(const struct conf_reader *r, const struct conf *conf)
+{
+    if (conf->security_landlock != CONFINE_OFF && fence_files(r) < 0 &&
+        conf->security_landlock == CONFINE_REQUIRE)
+        return false;
+    return conf->security_seccomp == CONFINE_OFF ||
+           syscall_filter_load_reader(r->fd, r->folder) == 0 ||
+           conf->security_seccomp != CONFINE_REQUIRE;
 }
 
 /* Ends with the server: then the socket is closed. */
-static _Noreturn void serve(const struct conf_reader *r, const struct identity *id)
+static _Noreturn void serve(const struct conf_reader *r, const struct confinement *c)
 {
     char error[256], ask;
     char *buf = malloc(FILE_BYTES_MAX + 1);
 
     prctl(PR_SET_NAME, "ringtftpd-conf", 0, 0, 0);
-    if (!buf || privileges_drop(id, false, error, sizeof(error)) != 0)
+    if (!buf || privileges_drop(&c->who, false, error, sizeof(error)) != 0 || !shut_in(r, c->conf))
         _exit(1);
-    shut_in(r);
     while (read(r->fd, &ask, 1) == 1) {
         struct answer answer = {read_file(r->folder, base_name(r->path), buf)};
 
@@ -139,7 +154,7 @@ static void close_others(struct conf_reader *r)
 
 /* ---- In the server ---- */
 
-int conf_reader_start(struct conf_reader *r, const struct identity *id)
+int conf_reader_start(struct conf_reader *r, const struct confinement *c)
 {
     int fds[2];
 
@@ -158,7 +173,7 @@ int conf_reader_start(struct conf_reader *r, const struct identity *id)
     if (r->pid == 0) {
         r->fd = fds[1];
         close_others(r);
-        serve(r, id);
+        serve(r, c);
     }
     close(fds[1]);
     close(r->folder);

@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 #include "base/util.h"
-#include "server/identity.h"
+#include "server/confine.h"
 
 struct conf_reader {
     pid_t pid; /* 0: none */
@@ -24,10 +24,11 @@ struct conf_reader {
 MUST_CHECK int conf_reader_prepare(struct conf_reader *r, const char *path);
 /*
  * Starts the process: before threads, after the sockets are bound (it closes all it does not
- * need) and before privileges are dropped; it drops its own.
+ * need) and before privileges are dropped; it drops its own, and shuts itself in by Landlock and
+ * a system call filter of its own.
  * 0 or -errno.
  */
-MUST_CHECK int conf_reader_start(struct conf_reader *r, const struct identity *id);
+MUST_CHECK int conf_reader_start(struct conf_reader *r, const struct confinement *c);
 /* What the file holds now; to be freed. 0, or -errno of opening or reading it; -EPIPE: the process
  * is gone. */
 MUST_CHECK int conf_reader_read(struct conf_reader *r, char **ret_text, size_t *ret_len);

@@ -1,23 +1,17 @@
 #include "server/self_test.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "config.h"
 #include "server/privileges.h"
-#if HAVE_IO_URING
-#include "loop/uring_compat.h"
-#endif
+#include "server/way_out.h"
 
 #define OUTSIDE "/etc/passwd" /* everybody may read it, but for us */
 
@@ -45,142 +39,72 @@ void self_test_fini(struct self_test *t)
     ring_free(t->ring);
 }
 
-/* ---- Tries: 0 when it got through, else the errno it was refused with ---- */
-
-static int opened(long fd)
-{
-    if (fd < 0)
-        return errno;
-    close((int)fd);
-    return 0;
-}
+/* ---- Tries ---- */
 
 static int try_open(struct self_test *t)
 {
     (void)t;
-    return opened(open(OUTSIDE, O_RDONLY | O_CLOEXEC));
+    return way_out_open(OUTSIDE);
 }
 
 static int try_openat2(struct self_test *t)
 {
-    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC};
-
     (void)t;
-    return opened(syscall(SYS_openat2, AT_FDCWD, OUTSIDE, &how, sizeof(how)));
+    return way_out_openat2(AT_FDCWD, OUTSIDE, O_RDONLY);
 }
 
 #if HAVE_IO_URING
-struct ring_try {
-    struct ring_op op;
-    int res;
-    bool done;
-};
-
-static void tried(struct ring_op *op, int res, uint32_t flags)
-{
-    struct ring_try *try = container_of(op, struct ring_try, op);
-
-    (void)flags;
-    try->res = res;
-    try->done = true;
-}
-
-static int through_ring(struct ring *ring, void (*prep)(struct io_uring_sqe *sqe))
-{
-    struct ring_try try = {.op = {tried}};
-    struct io_uring_sqe *sqe = ring_sqe(ring, &try.op);
-
-    if (!sqe)
-        return EAGAIN;
-    prep(sqe);
-    while (!try.done && ring_wait(ring, NSEC_NEVER, 0) == 0)
-        ring_deliver(ring, 1);
-    if (!try.done)
-        return -ring_error(ring);
-    errno = -try.res;
-    return opened(try.res);
-}
-
-static void prep_openat(struct io_uring_sqe *sqe)
-{
-    io_uring_prep_openat(sqe, AT_FDCWD, OUTSIDE, O_RDONLY | O_CLOEXEC, 0);
-}
-
-static void prep_openat2(struct io_uring_sqe *sqe)
-{
-    static struct open_how how = {.flags = O_RDONLY | O_CLOEXEC};
-
-    io_uring_prep_openat2(sqe, AT_FDCWD, OUTSIDE, &how);
-}
-
 static int try_ring_openat(struct self_test *t)
 {
-    return through_ring(t->ring, prep_openat);
+    return way_out_ring(t->ring, way_out_prep_openat, OUTSIDE);
 }
 
 static int try_ring_openat2(struct self_test *t)
 {
-    return through_ring(t->ring, prep_openat2);
+    return way_out_ring(t->ring, way_out_prep_openat2, OUTSIDE);
 }
 
 static int try_second_ring(struct self_test *t)
 {
-    struct io_uring_params p = {0};
-
     (void)t;
-    return opened(syscall(SYS_io_uring_setup, 4, &p));
+    return way_out_second_ring();
 }
 #endif
 
-/* No such program: with a way to it the answer would be ENOENT. */
 static int try_exec(struct self_test *t)
 {
-    char *const none[] = {NULL};
-
     (void)t;
-    (void)execve("/nonexistent", none, none);
-    return errno;
+    return way_out_exec();
 }
 
 static int try_ptrace(struct self_test *t)
 {
     (void)t;
-    return ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0 ? errno : 0;
+    return way_out_result(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
 }
 
 static int try_tcp(struct self_test *t)
 {
-    struct sockaddr_in to = {
-        .sin_family = AF_INET,
-        .sin_port = htons(1),
-        .sin_addr = {htonl(INADDR_LOOPBACK)},
-    };
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
     (void)t;
-    if (fd < 0)
-        return errno;
-    int err = connect(fd, (const struct sockaddr *)&to, sizeof(to)) < 0 ? errno : 0;
-    close(fd);
-    return err == ECONNREFUSED ? 0 : err; /* the packet was out */
+    return way_out_tcp();
 }
 
 static int try_unix(struct self_test *t)
 {
     (void)t;
-    return opened(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    return way_out_socket(AF_UNIX, SOCK_STREAM, 0);
 }
 
 static int try_packet(struct self_test *t)
 {
     (void)t;
-    return opened(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+    return way_out_socket(AF_PACKET, SOCK_RAW, 0);
 }
 
 static int try_root(struct self_test *t)
 {
     (void)t;
-    return setresuid(0, 0, 0) < 0 ? errno : 0;
+    return way_out_result(setresuid(0, 0, 0));
 }
 
 /* ---- What has to hold ---- */

@@ -366,7 +366,7 @@ static int open_all(struct server *s, const char *file, char *error, size_t size
     s->notify_fd = systemd_notify_open();
     int err = conf_reader_prepare(&s->reader, file);
     if (err == 0)
-        err = conf_reader_start(&s->reader, &s->confinement.who);
+        err = conf_reader_start(&s->reader, &s->confinement);
     if (err == 0) {
         if (file)
             check_reader(s, file);

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
@@ -267,6 +268,15 @@ static void allow_if(struct builder *b, const struct rule *r)
     give(b, SECCOMP_RET_ALLOW);
 }
 
+/* Leaves the number of the call loaded. */
+static void begin(struct builder *b)
+{
+    load(b, offsetof(struct seccomp_data, arch));
+    add(b, BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0);
+    give(b, SECCOMP_RET_KILL_PROCESS);
+    load(b, offsetof(struct seccomp_data, nr));
+}
+
 size_t syscall_filter_build(struct sock_filter *prog)
 {
     struct builder b = {prog, 0};
@@ -275,10 +285,7 @@ size_t syscall_filter_build(struct sock_filter *prog)
 
     if (ARCH == 0)
         return 0;
-    load(&b, offsetof(struct seccomp_data, arch));
-    add(&b, BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0);
-    give(&b, SECCOMP_RET_KILL_PROCESS);
-    load(&b, offsetof(struct seccomp_data, nr));
+    begin(&b);
     for (size_t i = 0; i < ARRAY_LEN(plain); i++)
         decide(&b, plain[i], SECCOMP_RET_ALLOW);
     /* A kernel without openat2 is walked through with this. */
@@ -293,23 +300,51 @@ size_t syscall_filter_build(struct sock_filter *prog)
     return b.count;
 }
 
-static int install(unsigned flags, const struct sock_fprog *f)
+static int set_filter(unsigned flags, const struct sock_fprog *f)
 {
     long n = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, f);
 
     return n < 0 ? -errno : n > 0 ? -ESRCH : 0; /* the number of a thread that cannot follow */
 }
 
-int syscall_filter_load(void)
+/* All threads at once; and without the slower loads that keep one sandbox of a process from spying
+ * on another: there is only one here. Before Linux 4.17 that cannot be said. */
+static int install(struct sock_filter *prog, size_t count)
 {
-    struct sock_filter prog[SYSCALL_FILTER_MAX];
-    size_t count = syscall_filter_build(prog);
     struct sock_fprog f = {.len = (unsigned short)count, .filter = prog};
 
     if (count == 0)
         return -ENOSYS;
-    /* All threads at once; and without the slower loads that keep one sandbox of a process from
-     * spying on another: there is only one here. Before Linux 4.17 that cannot be said. */
-    int err = install(SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, &f);
-    return err == -EINVAL ? install(SECCOMP_FILTER_FLAG_TSYNC, &f) : err;
+    int err = set_filter(SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, &f);
+    return err == -EINVAL ? set_filter(SECCOMP_FILTER_FLAG_TSYNC, &f) : err;
+}
+
+int syscall_filter_load(void)
+{
+    struct sock_filter prog[SYSCALL_FILTER_MAX];
+
+    return install(prog, syscall_filter_build(prog));
+}
+
+int syscall_filter_load_reader(int answers, int folder)
+{
+    static const uint32_t calls[] = {SYS_read, SYS_close, SYS_exit_group, SYS_rt_sigreturn,
+                                     SYS_restart_syscall};
+    const struct rule own[] = {
+        {SYS_write, {{WHOLE, (uint32_t)answers, 0, false}}},
+        {SYS_openat,
+         {{WHOLE, (uint32_t)folder, 0, false}, {O_ACCMODE | O_CREAT | O_TRUNC, 0, 2, false}}},
+    };
+    struct sock_filter prog[SYSCALL_FILTER_MAX];
+    struct builder b = {prog, 0};
+
+    if (ARCH == 0)
+        return -ENOSYS;
+    begin(&b);
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+        decide(&b, calls[i], SECCOMP_RET_ALLOW);
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        allow_if(&b, &own[i]);
+    give(&b, DENY);
+    return install(prog, b.count);
 }

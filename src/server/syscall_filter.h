@@ -18,6 +18,10 @@
  */
 MUST_CHECK int syscall_filter_load(void);
 
+/* For the process that reads the configuration: it may write to `answers`, open files for reading
+ * relative to `folder`, read and close, and end. 0 or -errno. */
+MUST_CHECK int syscall_filter_load_reader(int answers, int folder);
+
 #define SYSCALL_FILTER_MAX 512
 
 /* The program as it is loaded, of at most SYSCALL_FILTER_MAX steps; how many there are, 0: none for

@@ -1,20 +1,23 @@
 /*
  * Linked into ringtftpd it makes a server that has been taken over: at SIGUSR1 each worker, on its
- * own thread and with its own ring, tries to get out of what the server has shut itself into. One
- * line for each try to standard error:
+ * own thread and with its own ring, tries to get out of what the server has shut itself into. So
+ * does the process that reads the configuration again, where it opens the file. One line for each
+ * try to standard error:
  *
- *   break-out NAME ERRNO      0: it got through
+ *   break-out NAME ERRNO             0: it got through
+ *   reader-break-out NAME ERRNO
  *
  * Everything else is the real server. RINGTFTPD_OUTSIDE names a file outside the root that
  * everybody may read.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,11 +30,14 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "server/way_out.h"
 #include "server/worker.h"
 #if HAVE_IO_URING
 #include "loop/uring_compat.h"
 #endif
 
+int __real_openat64(int dir, const char *path, int flags, ...);
+int __wrap_openat64(int dir, const char *path, int flags, ...);
 void __real_worker_log_stats(const struct worker *w);
 void __wrap_worker_log_stats(const struct worker *w);
 
@@ -42,39 +48,22 @@ static void say(const char *name, int err)
     dprintf(STDERR_FILENO, "break-out %s %s\n", name, err ? strerrorname_np(err) : "0");
 }
 
-static int outcome(long result)
-{
-    if (result < 0)
-        return errno;
-    if (result > 2)
-        close((int)result);
-    return 0;
-}
-
 static void say_call(const char *name, long result)
 {
-    say(name, outcome(result));
+    say(name, way_out_result(result));
 }
 
 /* ---- Files ---- */
 
-static long openat2_at(int dir, const char *path, int flags)
-{
-    struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC),
-                           .mode = flags & O_CREAT ? 0600 : 0};
-
-    return syscall(SYS_openat2, dir, path, &how, sizeof(how));
-}
-
 static void try_files(const struct worker *w)
 {
-    say_call("open", open(outside, O_RDONLY | O_CLOEXEC));
-    say_call("openat2", openat2_at(AT_FDCWD, outside, O_RDONLY));
-    say_call("openat2-climb", openat2_at(w->root_fd, "../outside", O_RDONLY));
-    say_call("openat2-link", openat2_at(w->root_fd, "link", O_RDONLY));
-    say_call("openat2-proc", openat2_at(AT_FDCWD, "/proc/self/mem", O_RDWR));
-    say_call("write-root", openat2_at(w->root_fd, "planted", O_WRONLY | O_CREAT));
-    say_call("write-outside", openat2_at(AT_FDCWD, "/tmp/planted", O_WRONLY | O_CREAT));
+    say("open", way_out_open(outside));
+    say("openat2", way_out_openat2(AT_FDCWD, outside, O_RDONLY));
+    say("openat2-climb", way_out_openat2(w->root_fd, "../outside", O_RDONLY));
+    say("openat2-link", way_out_openat2(w->root_fd, "link", O_RDONLY));
+    say("openat2-proc", way_out_openat2(AT_FDCWD, "/proc/self/mem", O_RDWR));
+    say("write-root", way_out_openat2(w->root_fd, "planted", O_WRONLY | O_CREAT));
+    say("write-outside", way_out_openat2(AT_FDCWD, "/tmp/planted", O_WRONLY | O_CREAT));
     say_call("mkdir", mkdirat(w->root_fd, "planted", 0700));
     say_call("symlink", symlinkat("/", w->root_fd, "planted"));
     say_call("mknod", mknodat(w->root_fd, "planted", S_IFIFO | 0600, 0));
@@ -85,86 +74,44 @@ static void try_files(const struct worker *w)
 /* ---- The ring ---- */
 
 #if HAVE_IO_URING
-struct ring_try {
-    struct ring_op op;
-    int res;
-    bool done;
-};
-
-static void tried(struct ring_op *op, int res, uint32_t flags)
+static void prep_openat2_worker(struct io_uring_sqe *sqe, const char *path)
 {
-    struct ring_try *try = container_of(op, struct ring_try, op);
-
-    (void)flags;
-    try->res = res;
-    try->done = true;
-}
-
-static void say_ring(struct ring *ring, const char *name, void (*prep)(struct io_uring_sqe *sqe))
-{
-    struct ring_try try = {.op = {tried}};
-    struct io_uring_sqe *sqe = ring_sqe(ring, &try.op);
-
-    if (!sqe)
-        abort();
-    prep(sqe);
-    while (!try.done && ring_wait(ring, NSEC_NEVER, 0) == 0)
-        ring_deliver(ring, 1);
-    if (!try.done)
-        abort();
-    errno = -try.res;
-    say_call(name, try.res);
-}
-
-static void prep_openat(struct io_uring_sqe *sqe)
-{
-    io_uring_prep_openat(sqe, AT_FDCWD, outside, O_RDONLY | O_CLOEXEC, 0);
-}
-
-static void prep_openat2(struct io_uring_sqe *sqe)
-{
-    static struct open_how how = {.flags = O_RDONLY | O_CLOEXEC};
-
-    io_uring_prep_openat2(sqe, AT_FDCWD, outside, &how);
-}
-
-static void prep_openat2_worker(struct io_uring_sqe *sqe)
-{
-    prep_openat2(sqe);
+    way_out_prep_openat2(sqe, path);
     sqe->flags |= IOSQE_ASYNC;
 }
 
-static void prep_socket(struct io_uring_sqe *sqe)
+static void prep_socket(struct io_uring_sqe *sqe, const char *path)
 {
+    (void)path;
     io_uring_prep_socket(sqe, AF_UNIX, SOCK_STREAM, 0, 0);
 }
 
-static void prep_connect(struct io_uring_sqe *sqe)
+static void prep_connect(struct io_uring_sqe *sqe, const char *path)
 {
     static const struct sockaddr_in to = {.sin_family = AF_INET};
 
+    (void)path;
     io_uring_prep_connect(sqe, 0, (const struct sockaddr *)&to, sizeof(to));
 }
 
-static void prep_mkdir(struct io_uring_sqe *sqe)
+static void prep_mkdir(struct io_uring_sqe *sqe, const char *path)
 {
-    io_uring_prep_mkdirat(sqe, AT_FDCWD, "/tmp/planted", 0700);
+    io_uring_prep_mkdirat(sqe, AT_FDCWD, path, 0700);
 }
 
 static void try_ring(struct ring *ring)
 {
-    struct io_uring_params p = {0};
     int fd = 0;
 
-    say_call("second-ring", syscall(SYS_io_uring_setup, 4, &p));
+    say("second-ring", way_out_second_ring());
     if (!ring)
         return;
-    say_ring(ring, "ring-openat", prep_openat);
-    say_ring(ring, "ring-openat2", prep_openat2);
-    say_ring(ring, "ring-openat2-worker", prep_openat2_worker);
-    say_ring(ring, "ring-socket", prep_socket);
-    say_ring(ring, "ring-connect", prep_connect);
-    say_ring(ring, "ring-mkdir", prep_mkdir);
+    say("ring-openat", way_out_ring(ring, way_out_prep_openat, outside));
+    say("ring-openat2", way_out_ring(ring, way_out_prep_openat2, outside));
+    say("ring-openat2-worker", way_out_ring(ring, prep_openat2_worker, outside));
+    say("ring-socket", way_out_ring(ring, prep_socket, NULL));
+    say("ring-connect", way_out_ring(ring, prep_connect, NULL));
+    say("ring-mkdir", way_out_ring(ring, prep_mkdir, "/tmp/planted"));
     say_call("ring-register-files",
              syscall(SYS_io_uring_register, ring_fd(ring), IORING_REGISTER_FILES, &fd, 1));
 }
@@ -179,31 +126,20 @@ static void try_ring(struct ring *ring)
 
 static void try_sockets(void)
 {
-    struct sockaddr_in to = {
-        .sin_family = AF_INET, .sin_port = htons(1), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    int tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    if (tcp < 0) {
-        say("connect", errno);
-    } else {
-        say_call("connect", connect(tcp, (const struct sockaddr *)&to, sizeof(to)));
-        close(tcp);
-    }
-    say_call("unix", socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    say_call("packet", socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
-    say_call("netlink", socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0));
-    say_call("raw", socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_UDP));
-    say_call("udp", socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP)); /* it may */
+    say("connect", way_out_tcp());
+    say("unix", way_out_socket(AF_UNIX, SOCK_STREAM, 0));
+    say("packet", way_out_socket(AF_PACKET, SOCK_RAW, 0));
+    say("netlink", way_out_socket(AF_NETLINK, SOCK_RAW, 0));
+    say("raw", way_out_socket(AF_INET, SOCK_RAW, IPPROTO_UDP));
+    say("udp", way_out_socket(AF_INET, SOCK_DGRAM, IPPROTO_UDP)); /* it may */
 }
 
 static void try_processes(void)
 {
-    char *const none[] = {NULL};
     void *page =
         mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    /* No such program: with a way to it the answer would be ENOENT. */
-    say_call("exec", execve("/nonexistent", none, none));
+    say("exec", way_out_exec());
     /* Of a process that is not traced yet the answer would be ESRCH. */
     say_call("ptrace", ptrace(PTRACE_PEEKDATA, getppid(), NULL, NULL));
     long child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
@@ -219,6 +155,77 @@ static void try_processes(void)
     say_call("seccomp", syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, NULL));
 }
 
+/* ---- The reader of the configuration ---- */
+
+/* Seen by both processes: the reader has no way to say anything but its answers. */
+static struct reader_tries {
+    size_t count;
+    struct {
+        const char *name;
+        int err;
+    } of[16];
+} * reader;
+
+static bool in_reader;
+
+static void forked(void)
+{
+    in_reader = true;
+}
+
+__attribute__((constructor)) static void share(void)
+{
+    pthread_atfork(NULL, NULL, forked);
+    reader = mmap(NULL, sizeof(*reader), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (reader == MAP_FAILED)
+        abort();
+}
+
+static void note(const char *name, int err)
+{
+    if (reader->count < ARRAY_LEN(reader->of)) {
+        reader->of[reader->count].name = name;
+        reader->of[reader->count++].err = err;
+    }
+}
+
+static void reader_tries(int folder, const char *path)
+{
+    long file = __real_openat64(folder, path, O_RDONLY | O_CLOEXEC);
+
+    note("outside", way_out_open(getenv("RINGTFTPD_OUTSIDE")));
+    note("climb", way_out_result(__real_openat64(folder, "../outside", O_RDONLY | O_CLOEXEC)));
+    note("write", way_out_result(__real_openat64(folder, path, O_WRONLY | O_CLOEXEC)));
+    note("stderr", way_out_result(write(STDERR_FILENO, "", 0)));
+    note("tcp", way_out_tcp());
+    note("udp", way_out_socket(AF_INET, SOCK_DGRAM, 0));
+    note("exec", way_out_exec());
+#if HAVE_IO_URING
+    note("ring", way_out_second_ring());
+#endif
+    note("ptrace", way_out_result(ptrace(PTRACE_PEEKDATA, getppid(), NULL, NULL)));
+    note("kill", way_out_result(kill(getppid(), 0)));
+    note("setuid", way_out_result(setresuid(0, 0, 0)));
+    note("memory",
+         mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? errno : 0);
+    note("its-file", way_out_result(file)); /* it may */
+}
+
+int __wrap_openat64(int dir, const char *path, int flags, ...)
+{
+    mode_t mode = 0;
+    va_list rest;
+
+    if (flags & O_CREAT) {
+        va_start(rest, flags);
+        mode = va_arg(rest, mode_t);
+        va_end(rest);
+    }
+    if (in_reader && reader->count == 0)
+        reader_tries(dir, path);
+    return __real_openat64(dir, path, flags, mode);
+}
+
 void __wrap_worker_log_stats(const struct worker *w)
 {
     outside = getenv("RINGTFTPD_OUTSIDE");
@@ -228,5 +235,8 @@ void __wrap_worker_log_stats(const struct worker *w)
     try_ring(w->ring);
     try_sockets();
     try_processes();
+    for (size_t i = 0; i < reader->count; i++)
+        dprintf(STDERR_FILENO, "reader-break-out %s %s\n", reader->of[i].name,
+                reader->of[i].err ? strerrorname_np(reader->of[i].err) : "0");
     __real_worker_log_stats(w);
 }
