@@ -5,11 +5,15 @@
  * for, as many as its share of an eighth of the pool and config.read_ahead allow: with many
  * files at once it is one or none, so that the memory goes to those who wait now. What all
  * readers of a file have behind them is marked cold and reused first, until that turns out to be
- * a mistake: a file of which something had to be read a second time is kept, if it fits.
+ * a mistake: a file of which something had to be read a second time is kept, if it fits. One of
+ * a few files is kept at once, as long as nothing else has to go for it.
  */
 #include <assert.h>
 
 #include "store/internal.h"
+
+/* So many open files are likely to be asked for again; of more, each may be somebody's own. */
+#define FEW_FILES 16
 
 /* Chunks that read-ahead leaves alone: an eighth. */
 static bool may_take(const struct store *s)
@@ -43,8 +47,20 @@ static bool wanted_by_other(struct store_file *f, const struct store_reader *r, 
     return false;
 }
 
+/* Within its share of all but an eighth, and more than an eighth holds nothing of use. */
+static bool costs_nothing(const struct store *s, const struct store_file *f)
+{
+    const struct bufpool *p = &s->pool;
+    uint64_t unused = p->total - p->fresh + p->free_count + p->cold_count;
+
+    return s->file_count <= FEW_FILES && unused > p->total / 8 &&
+           file_chunk_count(s, f) <= (p->total - p->total / 8) / MAX(1U, s->files_read);
+}
+
 static bool is_kept(const struct store *s, const struct store_file *f)
 {
+    if (costs_nothing(s, f))
+        return true;
     return f->reread && file_chunk_count(s, f) <= s->pool.total - s->pool.total / 8;
 }
 

@@ -2,8 +2,8 @@
  * The chunks of one store: a region mapped once, cut into equal buffers, and the descriptors
  * that say what each holds. A chunk is either held (referenced, or being read into) or rests
  * on one of three lists. Reuse order: without content, cold (everybody who wanted it is past
- * it), memory never touched, least recently used. So a stream over a large file runs in the
- * few buffers it started with, and memory grows only for what is wanted at the same time.
+ * it), memory never touched, least recently used. So a stream over a file that is not kept runs
+ * in the few buffers it started with, and memory grows only for what is wanted at the same time.
  *
  * Whoever finds too few waits in one queue, strictly in order of arrival.
  */

@@ -175,17 +175,17 @@ static void queue_shares_one_read(void **state)
     rig_fini(&rig);
 }
 
-/* One stream over a large file runs in a few buffers, also when what it sent is given back late;
- * with somebody behind, what he has yet to read stays. */
+/* One stream over a file that is too large to be kept runs in a few buffers, also when what it sent
+ * is given back late; with somebody behind, what he has yet to read stays. */
 static void drop_behind(void **state)
 {
     (void)state;
-    enum { CHUNKS = 60 };
+    enum { CHUNKS = 60, POOL = 67 };
 
     for (unsigned followers = 0; followers < 3; followers++) {
         struct client leader = {.len = CHUNK / 2}, follower[3];
         struct store_slice last = {0};
-        start(256);
+        start(POOL);
         file_mem_put_pattern(rig.io, "f", CHUNKS * CHUNK, pattern);
         client_open(&rig, &leader, "f");
         for (unsigned i = 0; i < followers; i++) {
@@ -222,33 +222,76 @@ static void drop_behind(void **state)
     }
 }
 
-/* What is read again and again stays, if an eighth of the cache is left to others. */
+static void read_whole(const char *path, uint64_t chunks)
+{
+    struct client c = {.automatic = true, .len = CHUNK};
+
+    client_open(&rig, &c, path);
+    rig_settle(&rig);
+    assert_whole(&c, chunks * CHUNK);
+    store_close(rig.s, &c.r);
+    rig_settle(&rig);
+}
+
+/* What is read again and again stays, if an eighth of the cache is left to others; what is read
+ * once takes nothing from them. */
 static void kept_when_read_again(void **state)
 {
     (void)state;
-    enum { POOL = 64 };
+    enum { POOL = 64, KEPT = POOL / 8 * 7 };
 
-    for (unsigned chunks = POOL / 8 * 7; chunks <= POOL / 8 * 7 + 1; chunks++) {
-        bool fits = chunks == POOL / 8 * 7;
-        uint64_t before = 0;
+    for (unsigned chunks = KEPT; chunks <= KEPT + 1; chunks++) {
         start(POOL);
+        file_mem_put_pattern(rig.io, "other", (KEPT - 1) * CHUNK, pattern);
         file_mem_put_pattern(rig.io, "f", chunks * CHUNK, pattern);
+        read_whole("other", KEPT - 1);
         for (unsigned i = 0; i < 4; i++) {
-            struct client c = {.automatic = true, .len = CHUNK};
-            client_open(&rig, &c, "f");
-            rig_settle(&rig);
-            assert_whole(&c, chunks * CHUNK);
-            store_close(rig.s, &c.r);
-            rig_settle(&rig);
+            uint64_t before = store_stats(rig.s)->bytes_read;
+            read_whole("f", chunks);
             uint64_t read = store_stats(rig.s)->bytes_read - before;
-            before += read;
-            if (i == 0)
-                assert_true(store_stats(rig.s)->chunks_used <= 8);
-            if (i > 1 && fits)
+            if (i == 0) {
+                read_whole("other", KEPT - 1);
+                assert_int_equal(store_stats(rig.s)->bytes_read, before + read);
+            }
+            if (i > 1 && chunks == KEPT)
                 assert_int_equal(read, 0);
             else
                 assert_true(read > (chunks - 9) * CHUNK);
         }
+        rig_fini(&rig);
+    }
+}
+
+/* One of a few files stays at once, while the cache has room; of several that are read at the same
+ * time only those that would fit together, and of many none. */
+static void kept_while_there_is_room(void **state)
+{
+    (void)state;
+    enum { POOL = 256, CHUNKS = 120, MANY = 16 };
+    static const unsigned others[] = {0, 1, MANY};
+
+    for (unsigned i = 0; i < ARRAY_LEN(others); i++) {
+        struct client other[MANY] = {0};
+        char name[16];
+        start(POOL);
+        file_mem_put_pattern(rig.io, "f", CHUNKS * CHUNK, pattern);
+        for (unsigned k = 0; k < others[i]; k++) {
+            snprintf(name, sizeof(name), "f%u", k);
+            file_mem_put_pattern(rig.io, name, CHUNKS * CHUNK, pattern);
+            client_open(&rig, &other[k], name);
+            rig_settle(&rig);
+            if (others[i] == MANY)
+                store_close(rig.s, &other[k].r);
+        }
+        read_whole("f", CHUNKS);
+        uint64_t before = store_stats(rig.s)->bytes_read;
+        read_whole("f", CHUNKS);
+        if (others[i] == 0)
+            assert_int_equal(store_stats(rig.s)->bytes_read, before);
+        else
+            assert_true(store_stats(rig.s)->bytes_read - before > (CHUNKS - 9) * CHUNK);
+        if (others[i] == 1)
+            store_close(rig.s, &other[0].r);
         rig_fini(&rig);
     }
 }
@@ -422,6 +465,7 @@ int main(void)
         cmocka_unit_test(queue_shares_one_read),
         cmocka_unit_test(drop_behind),
         cmocka_unit_test(kept_when_read_again),
+        cmocka_unit_test(kept_while_there_is_room),
         cmocka_unit_test(large_blocks_in_a_small_pool),
         cmocka_unit_test(many_files_stay_small),
         cmocka_unit_test(idle_files_make_room),
