@@ -81,12 +81,12 @@ def disk_alone(files, depth=128, chunk=32768):
     return files.size * len(files.names) / (time.monotonic() - before) / 1e6
 
 
-def run(bench, name, files, root=None, cell=None):
+def run(bench, name, files, root=None, cell=None, options=None):
     """Every file once, each by a client of its own, all at the same time."""
     count = len(files.names)
     return bench.try_measure(name, ["-c", count, "-n", count, "--in-turn", "-b", 65464, "--list",
                                     files.list, "--source", measure.RANGE, "--no-gro"],
-                             root=root or files.folder, cell=cell)
+                             root=root or files.folder, cell=cell, options=options)
 
 
 class SlowDisk:

@@ -33,7 +33,7 @@ import servers
 TOP = pathlib.Path(__file__).resolve().parents[1]
 # Seconds for each section, of a whole run and of a quick one. What has begun may take some
 # seconds longer.
-TIME = {"cases": (800, 120), "latency": (150, 30), "concurrency": (330, 30), "memory": (90, 35),
+TIME = {"cases": (800, 120), "latency": (150, 30), "concurrency": (330, 30), "memory": (150, 35),
         "io_uring": (420, 45), "uploads": (100, 15)}
 
 

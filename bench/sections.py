@@ -29,6 +29,7 @@ FIGURES = {"us_per_packet": "µs of server CPU per packet", "s_per_gb": "s of se
 FIGURES_UP = {"us_per_packet": False, "s_per_gb": False, "transfers_per_cpu_s": True}  # more: better
 RINGTFTPD = [f"ringtftpd {c}" for c in servers.COMBINATIONS]
 WINDOW = ["--source", measure.RANGE, "--no-gro"]
+SMALL_CACHE = 48 << 20  # bytes, which 1,000 transfers share
 MANY = 1000  # clients; with more than these the other servers are not asked
 
 
@@ -142,7 +143,7 @@ def leak(bench, name, loads, transfers=2000):
 def memory(bench, names, rounds):
     """Resident memory over what an idle server has, per transfer; and what stays."""
     names = [n for n in names if n in (*RINGTFTPD, "dnsmasq")]
-    record = {"one file": {}, "own files": {}, "leaks": {}}
+    record = {"one file": {}, "own files": {}, "small cache": {}, "leaks": {}}
     del rounds  # memory is no matter of chance
     for clients in (1000,) if bench.quick else (1000, 10000):
         for name in names:
@@ -154,13 +155,18 @@ def memory(bench, names, rounds):
             if result:
                 record["one file"].setdefault(str(clients), {})[name] = result
                 say(f"one file, {clients} clients {name}: {grown(result) / clients:.0f} bytes each")
-    files = own_files.OwnFiles(bench, 1000, 256 << 10)
-    for name in names:
-        result = own_files.run(bench, name, files)
-        if result:
-            record["own files"].setdefault("1000", {})[name] = result
-            say(f"1000 own files {name}: {grown(result) / 1000:.0f} bytes each")
-    files.remove()
+    for kind, size, options in (
+            ("own files", 256 << 10, {}),
+            ("small cache", 1 << 20, {"performance.cache_size": str(SMALL_CACHE)})):
+        files = own_files.OwnFiles(bench, 1000, size)
+        for name in [n for n in names if not options or n in RINGTFTPD]:
+            if options:
+                files.forget()
+            result = own_files.run(bench, name, files, options=options)
+            if result:
+                record[kind].setdefault("1000", {})[name] = result
+                say(f"{kind}, 1000 transfers {name}: {grown(result) / 1000:.0f} bytes each")
+        files.remove()
     for name in [n for n in names if n in RINGTFTPD]:
         result = bench.attempt(name, lambda: leak(bench, name,  # pylint: disable=W0640
                                                   4 if bench.quick else 12))

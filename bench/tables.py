@@ -229,10 +229,11 @@ def memory_table(record):
     if not data:
         return None
     rows = []
-    for kind in ("one file", "own files"):
-        for clients, by_server in data[kind].items():
+    for kind in ("one file", "own files", "small cache"):
+        for clients, by_server in data.get(kind, {}).items():
             for server, r in by_server.items():
-                rows.append([kind, f"{int(clients):,}", server, fmt(sections.grown(r) / 1e6),
+                what = f"own files, cache of {sections.SMALL_CACHE >> 20} MiB"
+                rows.append([what if kind == "small cache" else kind, f"{int(clients):,}", server, fmt(sections.grown(r) / 1e6),
                              fmt(sections.grown(r) / int(clients) / 1024), lost_text([r])])
     return table(["Files", "Transfers", "Server", "memory grown, MB", "KB a transfer",
                   "failed"], rows)

@@ -133,7 +133,8 @@ def made_up(ring, cost, growth=0, lost=0):
     runs = {"cold": {"1000": both(ring)}, "warm": {"1000": both(1)},
             "slow 20 ms": {"1000": both(4)}}
     return {"sections": {"io_uring": {"runs": runs, "disk_mb_per_s": {"1000": [500]}},
-                         "memory": {"own files": {"1000": own}, "leaks": leaks},
+                         "memory": {"own files": {"1000": own}, "small cache": {"1000": own},
+                                    "leaks": leaks},
                          "uploads": both(1)}}
 
 
@@ -148,6 +149,7 @@ def made_up(ring, cost, growth=0, lost=0):
 def test_the_default_follows_from_the_record(what, supported, word):
     text = gate.text(copy.deepcopy(what))
     assert f"`enabled = {supported}`" in text and word in text, text
+    assert "With a cache of 48 MiB the same transfers were carried" in text
 
 
 def test_nothing_recorded_is_no_error(tmp_path):
