@@ -153,7 +153,6 @@ static void start(struct worker *w, const struct net_rx *rx, const struct tftp_r
     if (err == 0 && request->op == TFTP_WRQ)
         err = check_write(w, request, path, &size, &code);
     if (code == TFTP_ERR_OPTION) {
-        metric_inc(&w->metrics, METRIC_REQUESTS_MALFORMED);
         refuse(w, rx, code, "Option given twice");
         transfer_log_denied(w, rx, true, request->filename, EINVAL, code);
         return;
@@ -186,8 +185,10 @@ void admit_request(struct worker *w, const struct net_rx *rx)
         metric_inc(&w->metrics, METRIC_LISTEN_BAD_SOURCE);
         return;
     }
-    if (w->drain_until)
-        return; /* the server is stopping */
+    if (w->drain_until) {
+        metric_inc(&w->metrics, METRIC_REQUESTS_STOPPING);
+        return;
+    }
     int err = tftp_request_parse(&request, rx->data);
     if (err == -ENOMSG) {
         metric_inc(&w->metrics, METRIC_LISTEN_IGNORED);
@@ -234,8 +235,10 @@ void admit_stranger(struct worker *w, const struct net_rx *rx)
         w->stranger_window = w->now;
         w->stranger_count = 0;
     }
-    if (w->stranger_count >= STRANGERS_PER_SEC || !gate_stranger(w, &rx->peer))
+    if (w->stranger_count >= STRANGERS_PER_SEC || !gate_stranger(w, &rx->peer)) {
+        metric_inc(&w->metrics, METRIC_UNKNOWN_TID_LIMITED);
         return;
+    }
     w->stranger_count++;
     metric_inc(&w->metrics, METRIC_UNKNOWN_TID_ANSWERED);
     send_error(w, rx, rx->socket, TFTP_ERR_UNKNOWN_TID, "bad TID");

@@ -73,11 +73,8 @@ void gate_unproven_return(struct worker *w, const struct addr *peer, size_t byte
 
 bool gate_stranger(struct worker *w, const struct addr *peer)
 {
-    if (limiter_take(w->limiter, limiter_host(w->limiter, peer), LIMIT_STRANGERS, &strangers, 1,
-                     w->now))
-        return true;
-    metric_inc(&w->metrics, METRIC_UNKNOWN_TID_LIMITED);
-    return false;
+    return limiter_take(w->limiter, limiter_host(w->limiter, peer), LIMIT_STRANGERS, &strangers, 1,
+                        w->now);
 }
 
 bool gate_enter(struct worker *w, const struct addr *peer, bool writing)

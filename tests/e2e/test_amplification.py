@@ -237,6 +237,7 @@ def test_A08_many_sources(start, lab, tmp_path):
     excess = sum(len(p.payload) - len(raw) for p in got)
     assert 150_000 < excess <= 20000 * (10 + seconds)
     assert server.wait_event("limited", lambda e: e["limit"] == "unproven_bytes")
+    assert server.counters()["limited_unproven_all_total"] > 9000
 
 
 SEEDS = {
@@ -347,8 +348,8 @@ def test_A11_ports(start, lab, tmp_path):
 
 @pytest.mark.thorough
 def test_A14_packets_to_wrong_ports(start, lab, tmp_path):
-    """ERROR 5 of at most 12 bytes, at most ten a second to one source."""
-    launch(start, lab, tmp_path)
+    """ERROR 5 of at most 12 bytes, at most ten a second to one source, a hundred to all."""
+    server = launch(start, lab, tmp_path, "performance.workers=1")
     lab.send([reflect.frame("198.51.100.1", 2000, reflect.shapes()["RRQ of 10 bytes"])])
     lab.watch(5, lambda: lab.seen)
     tid = lab.seen[0].sport
@@ -359,6 +360,16 @@ def test_A14_packets_to_wrong_ports(start, lab, tmp_path):
     assert got and all(p.opcode == tftp.ERROR and len(p.payload) <= 12 for p in got)
     for one in got:
         assert sum(1 for p in got if one.at <= p.at < one.at + 1) <= 10
+    lab.send(reflect.frame(reflect.numbered(reflect.SILENT[4], n), 3000, tftp.ack(1), dport=tid)
+             for n in range(1, 251))
+    lab.watch(0.5)
+    told = [p for p in lab.seen if p.opcode == tftp.ERROR]
+    assert len(told) > len(got) + 50
+    for one in told:
+        assert sum(1 for p in told if one.at <= p.at < one.at + 0.9) <= 200  # two halves of a second
+    seen = server.counters()
+    assert seen["unknown_tid_total"] == 1250 and seen["unknown_tid_answered_total"] == len(told)
+    assert seen["unknown_tid_limited_total"] == 1250 - len(told)
 
 
 # ---- Addresses that are never answered ----
@@ -381,6 +392,8 @@ def test_sources_never_answered(start, lab, tmp_path):
     lab.send(frames)
     settled(lab, server, 1)
     assert [(p.target, p.dport) for p in lab.seen] == [("198.51.100.6", 2000)]
+    # Most of them the kernel keeps from us; ports 0 and 69 it does not.
+    assert server.counters()["listen_bad_source_total"] >= 4
 
 
 @pytest.mark.thorough

@@ -221,13 +221,15 @@ def test_drains(start, tmp_path, backend):
     content = conftest.pattern(20_000)
     (tmp_path / "file").write_bytes(content)
     (tmp_path / "file").chmod(0o644)
-    server = start(tmp_path, backend)
+    server = start(tmp_path, backend, ("performance.workers=1",))
     with tftp.Peer(server.address()) as own, tftp.Peer(server.address()) as late:
         packet = own.ask(tftp.rrq("file"))
         own.reply(tftp.ack(1))
         server.process.send_signal(signal.SIGTERM)
         server.wait_line(lambda line: "stopping" in line)
         late.send(tftp.rrq("file"))
+        while server.counters()["requests_stopping_total"] == 0:
+            assert server.process.poll() is None
         parts, expected = [packet.payload], 2
         while len(parts[-1]) == 512:
             packet = own.receive()

@@ -17,6 +17,13 @@ def root(tmp_path):
     return tmp_path
 
 
+def answered(clients, raw):
+    """How many of these get an answer to it, all asking at once."""
+    for own in clients:
+        own.send(raw)
+    return sum(own.receive(0.1 if own is not clients[0] else 5) is not None for own in clients)
+
+
 @pytest.fixture
 def peers(start, root):
     """begin(options) starts a server for which nobody is trusted; peer(address) is a client."""
@@ -121,15 +128,43 @@ def test_upload_bytes_per_day(peers, root):
 def test_requests_of_one_address(peers):
     """More than the allowance is met with silence; others, and the next /64, go on."""
     server, peer = peers("limits.requests_per_address=1")
-    clients = [peer() for _ in range(30)]
-    for own in clients:
-        own.send(tftp.rrq("missing"))
-    answers = [own for own in clients if own.receive(0.1 if own is not clients[0] else 5)]
-    assert 10 <= len(answers) <= 13  # ten seconds' worth, and what came back meanwhile
+    count = answered([peer() for _ in range(30)], tftp.rrq("missing"))
+    assert 10 <= count <= 13  # ten seconds' worth, and what came back meanwhile
     assert tftp.fetch(peer("127.0.0.2").address, "file", peer=peer("127.0.0.2"))[0] == CONTENT
     assert tftp.fetch(peer("::1").address, "file", peer=peer("::1"))[0] == CONTENT
     assert server.wait_event("limited")["limit"] == "requests_per_address"
     assert server.counters()["limited_requests_total"] >= 17
+
+
+@pytest.mark.parametrize("factor,least,most", [(3, 30, 39), (0, 60, 60)])
+def test_trusted_networks_have_more(peers, factor, least, most):
+    """limits.trusted_factor: so many times the limits of an address, or none."""
+    _, peer = peers("limits.requests_per_address=1", "network.trusted=['127.0.0.2/32']",
+                    f"limits.trusted_factor={factor}")
+    assert 10 <= answered([peer() for _ in range(30)], tftp.rrq("missing")) <= 13
+    trusted = [peer("127.0.0.2") for _ in range(60)]
+    assert least <= answered(trusted, tftp.rrq("missing")) <= most
+
+
+def test_transfers_in_all(peers):
+    """limits.transfers_max, with clients that have answered: nobody gives way."""
+    server, peer = peers("limits.transfers_max=2", "limits.when_full=busy", "performance.workers=1")
+    for n in (1, 2):
+        assert hold(peer(f"127.0.0.{n}"), tftp.rrq("file")).opcode == tftp.DATA
+    refused = peer("127.0.0.3").ask(tftp.rrq("file"))
+    assert (refused.opcode, refused.code) == (tftp.ERROR, 0) and "busy" in refused.text
+    total = server.counters()
+    assert (total["requests_busy_total"], total["requests_busy_address_total"]) == (1, 0)
+
+
+def test_free_space_floor(peers, root):
+    """write.free_space_min: nothing is stored below it, announced or not."""
+    server, peer = peers(f"write.free_space_min={1 << 62}")
+    for options in ((), [("tsize", 3000)]):
+        refused = tftp.store(peer().address, "a", CONTENT, options=options)
+        assert (refused.opcode, refused.code) == (tftp.ERROR, tftp.E_DISK_FULL)
+    assert sorted(p.name for p in root.iterdir()) == ["file", "small"]
+    assert server.counters()["transfers_error_total"] == 2
 
 
 def test_unproven_bytes_come_back(peers):
@@ -189,3 +224,46 @@ def test_windows_of_strangers(peers):
     packet = peer().ask(tftp.rrq("file", options=[("blksize", 8192), ("windowsize", 64)]))
     assert dict(packet.options) == {b"blksize": b"8192", b"windowsize": b"12"}
     assert server.counters()["requests_read_total"] == 1
+
+
+# ---- What is counted ----
+
+def test_every_refusal_is_counted(start, tmp_path):
+    """Each kind of refusal has a counter, which goes up by one for it, and no other."""
+    for name, mode in (("file", 0o644), ("private", 0o640), ("secret", 0o644), ("hush", 0o644)):
+        (tmp_path / name).write_bytes(CONTENT)
+        (tmp_path / name).chmod(mode)
+    server = start(tmp_path, options=(
+        "performance.workers=1", "log.level=notice", "network.source_port_min=1024",
+        "write.enabled=true", "write.allowed_patterns=['up-*', 'file']", "write.max_size=1000",
+        "access.rules=['deny read * secret', 'ignore read * hush']"))
+    twice = [("blksize", 600), ("blksize", 700)]
+    silence = None
+    rows = (
+        (tftp.rrq("missing"), tftp.E_NOT_FOUND, "requests_not_found_total"),
+        (tftp.rrq("private"), tftp.E_ACCESS, "requests_denied_total"),
+        (tftp.rrq("../file"), tftp.E_ACCESS, "requests_denied_total"),
+        (tftp.wrq("elsewhere"), tftp.E_ACCESS, "requests_denied_total"),
+        (tftp.wrq("file"), tftp.E_EXISTS, "requests_denied_total"),
+        (tftp.wrq("up-1", "octet", [("tsize", 2000)]), tftp.E_DISK_FULL, "requests_denied_total"),
+        (tftp.rrq("secret"), tftp.E_ACCESS, "access_denied_total requests_denied_total"),
+        (tftp.rrq("hush"), silence, "access_ignored_total"),
+        (tftp.rrq("file", "mail"), tftp.E_ILLEGAL, "requests_malformed_total"),
+        (b"\0\1file", tftp.E_ILLEGAL, "requests_malformed_total"),
+        (tftp.wrq("up-2", "octet", twice), 8, "transfers_error_total"),
+        (tftp.rrq("file", "octet", twice), 8, "transfers_error_total"),
+        (tftp.ack(1), silence, "listen_ignored_total"),
+    )
+    refusals = {name for _, _, names in rows for name in names.split()} | {
+        "requests_busy_total", "limited_requests_total", "limited_unproven_total",
+        "listen_bad_source_total", "unknown_tid_total", "transfers_error_total"}
+    for raw, code, names in rows:
+        before = server.counters()
+        with tftp.Peer(server.address()) as own:
+            own.send(raw)
+            packet = own.receive(0.1 if code is silence else 5)
+        assert (packet and packet.code) == code, (raw, packet)
+        after = server.counters()
+        changed = {name: after[name] - before[name] for name in refusals
+                   if after[name] != before[name]}
+        assert changed == dict.fromkeys(names.split(), 1), (raw, changed)
