@@ -91,7 +91,7 @@ static void destroy(struct transfer *t)
     metric_set(&w->metrics, METRIC_TRANSFERS_ACTIVE, w->peers.count);
     if (t->opening || t->x.session.proven) /* nothing was sent, or to a true address */
         charge_only(t, 0);
-    gate_leave(w, &t->x.peer, t->writing);
+    gate_leave(w, &t->x.peer, t->writing && !t->logged);
     xfer_fini(&t->x);
     if (t->private_socket)
         ports_release(&w->ports, t->x.socket);
@@ -304,6 +304,7 @@ static void log_published(struct transfer *t)
         return;
     t->x.session.outcome = TFTP_OUTCOME_OK;
     transfer_log_end(t, t->worker->now);
+    gate_upload_end(t->worker);
     t->logged = true;
 }
 
