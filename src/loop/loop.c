@@ -141,12 +141,19 @@ void loop_before_wait_remove(struct loop *l, loop_hook_fn *fn, void *arg)
     }
 }
 
+void loop_set_sole(struct loop *l, loop_sole_fn *fn, void *arg)
+{
+    l->sole = fn;
+    l->sole_arg = arg;
+}
+
 void loop_set_spin(struct loop *l, nsec spin_max)
 {
     l->spin_max = spin_max;
     l->spin_score = 0;
     l->spin_waits = 0;
     l->crowded = false;
+    contest_init(&l->contest);
 }
 
 const struct loop_stats *loop_stats(const struct loop *l)
@@ -154,11 +161,28 @@ const struct loop_stats *loop_stats(const struct loop *l)
     return &l->stats;
 }
 
+static unsigned poll_events(struct loop *l, nsec deadline, nsec now)
+{
+    bool sleep = deadline > now;
+    unsigned events;
+
+    /* A nap may take twice its time where the kernel's ticks are coarse. */
+    if (!l->sole || l->napped || atomic_load(&l->woken) ||
+        (sleep && deadline - now < 2 * LOOP_NAP)) {
+        l->napped = false;
+        return l->ops->poll(l, deadline, now);
+    }
+    l->stats.waits += sleep;
+    events = l->sole(l->sole_arg, sleep);
+    l->napped = sleep && events == 0;
+    return events;
+}
+
 /* Looks again and again until something happened or `until` is reached. */
 static bool spin(struct loop *l, nsec until)
 {
     for (;;) {
-        if (l->ops->poll(l, 0, 1)) {
+        if (poll_events(l, 0, 1)) {
             l->stats.spins_won++;
             return true;
         }
@@ -184,6 +208,14 @@ static void look_for_crowd(struct loop *l)
     l->preempted = usage.ru_nivcsw;
 }
 
+static bool should_spin(struct loop *l, nsec now)
+{
+    look_for_crowd(l);
+    if (l->spin_score < SPIN_SCORE_HALF)
+        return false;
+    return l->sole ? contest_turn(&l->contest, now, l->crowded) : !l->crowded;
+}
+
 /*
  * Spinning pays when the next event comes sooner than a sleep and a wake-up cost. Every wait,
  * spun or slept, tells whether spinning would have won it, so the score finds its way back
@@ -195,17 +227,16 @@ static void wait_adaptively(struct loop *l, nsec deadline, nsec start)
     unsigned events = 0;
     nsec end;
 
-    look_for_crowd(l);
-    if (l->spin_score >= SPIN_SCORE_HALF && !l->crowded) {
+    if (should_spin(l, start)) {
         if (spin(l, spin_end)) {
             l->spin_score += (SPIN_SCORE_FULL - l->spin_score) >> SPIN_SHIFT;
             return;
         }
         l->spin_score -= l->spin_score >> SPIN_SHIFT;
-        l->ops->poll(l, deadline, loop_clock());
+        poll_events(l, deadline, loop_clock());
         return;
     }
-    events = l->ops->poll(l, deadline, start);
+    events = poll_events(l, deadline, start);
     end = loop_clock();
     if (events && end - start <= l->spin_max)
         l->spin_score += (SPIN_SCORE_FULL - l->spin_score) >> SPIN_SHIFT;
@@ -226,6 +257,6 @@ nsec loop_wait(struct loop *l, nsec deadline)
     if (l->spin_max && deadline > now)
         wait_adaptively(l, deadline, now);
     else
-        l->ops->poll(l, deadline, now);
+        poll_events(l, deadline, now);
     return loop_clock();
 }

@@ -69,6 +69,17 @@ MUST_CHECK int loop_before_wait(struct loop *l, loop_hook_fn *fn, void *arg);
 /* Takes it off again; nothing happens when it is not registered. Not from inside a hook. */
 void loop_before_wait_remove(struct loop *l, loop_hook_fn *fn, void *arg);
 
+/*
+ * A cheaper way to wait, for a caller who has a conversation in lock-step on one descriptor and
+ * knows that nothing else counts for now: `fn` looks at it, or sleeps on it for LOOP_NAP at most,
+ * and returns how many events there were. The loop looks at all that is watched, as ever, when
+ * that nap was in vain, when the deadline is near, or when somebody called loop_wake(); a call
+ * during a nap is heard at its end. NULL: all descriptors count again.
+ */
+#define LOOP_NAP (4 * NSEC_PER_MSEC)
+typedef unsigned loop_sole_fn(void *arg, bool sleep);
+void loop_set_sole(struct loop *l, loop_sole_fn *fn, void *arg);
+
 /* Busy waiting before sleeping, at most this long and only while it pays; 0 (the default) is off.
  */
 void loop_set_spin(struct loop *l, nsec spin_max);

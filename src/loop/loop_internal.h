@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <sys/epoll.h>
 
+#include "loop/contest.h"
 #include "loop/loop.h"
 
 #define LOOP_EVENTS 64 /* descriptors looked at in one go */
@@ -41,11 +42,15 @@ struct loop {
     bool no_pwait2; /* this kernel lacks epoll_pwait2 */
     bool wake_in_epoll;
 
+    loop_sole_fn *sole;
+    void *sole_arg;
+    bool napped; /* in vain: nothing will come soon */
     nsec spin_max;
     uint32_t spin_score; /* recent share of waits that an event ended in spin_max; of 1024 */
     unsigned spin_waits; /* since it was looked whether the processor is shared */
     long preempted;      /* the thread, until then */
     bool crowded;
+    struct contest contest; /* while one descriptor is all that counts */
 
     struct epoll_event events[LOOP_EVENTS]; /* being delivered */
     int event_at, event_count;

@@ -401,6 +401,58 @@ static void test_no_spin_on_a_shared_processor(void **state)
     pipe_close(&p);
 }
 
+struct sole {
+    unsigned looks, sleeps;
+    unsigned events;
+};
+
+static unsigned sole_wait(void *arg, bool sleep)
+{
+    struct sole *s = arg;
+
+    s->looks += !sleep;
+    s->sleeps += sleep;
+    return s->events;
+}
+
+/* The caller's own way to wait is used while it brings events, and everything watched is looked at
+ * when it does not, when the deadline is near, and when somebody called. */
+static void test_sole(void **state)
+{
+    struct fixture *fx = *state;
+    struct sole sole = {.events = 1};
+    struct pipe_watch p;
+
+    pipe_open(&p, fx->loop);
+    assert_int_equal(write(p.fds[1], "x", 1), 1);
+    loop_set_sole(fx->loop, sole_wait, &sole);
+    loop_wait(fx->loop, NSEC_NEVER);
+    loop_wait(fx->loop, 0);
+    assert_int_equal(sole.sleeps, 1);
+    assert_int_equal(sole.looks, 1);
+    assert_int_equal(p.calls, 0);
+
+    sole.events = 0;
+    loop_wait(fx->loop, NSEC_NEVER);
+    while (!p.calls)
+        loop_wait(fx->loop, NSEC_NEVER);
+    assert_int_equal(sole.sleeps, 2);
+
+    loop_wait(fx->loop, loop_clock() + LOOP_NAP);
+    assert_int_equal(sole.sleeps, 2);
+
+    loop_wake(fx->loop);
+    loop_wait(fx->loop, NSEC_NEVER);
+    assert_int_equal(sole.sleeps, 2);
+    assert_true(loop_stats(fx->loop)->wakes > 0);
+
+    loop_set_sole(fx->loop, NULL, NULL);
+    loop_wait(fx->loop, loop_clock() + 3 * LOOP_NAP);
+    assert_int_equal(sole.sleeps, 2);
+    loop_unwatch(fx->loop, &p.w);
+    pipe_close(&p);
+}
+
 static void on_alarm(int sig)
 {
     (void)sig;
@@ -436,6 +488,7 @@ static int run_suite(const char *name)
         cmocka_unit_test_setup_teardown(test_hooks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_spin, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_spin_on_a_shared_processor, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_sole, setup, teardown),
         cmocka_unit_test_setup_teardown(test_interrupted, setup, teardown),
     };
 
