@@ -381,6 +381,12 @@ void net_flush(struct net *n)
     reap_dead(n);
 }
 
+void net_wait_in(struct net *n, struct net_socket *s)
+{
+    if (n->ops->wait_in)
+        n->ops->wait_in(n, s);
+}
+
 bool net_pending(const struct net *n)
 {
     return n->flush_more || !list_empty(&n->finished) || (n->ops->pending && n->ops->pending(n));

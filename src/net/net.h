@@ -129,8 +129,9 @@ struct net_ops {
     void (*remove)(struct net *n, struct net_socket *s);
     unsigned (*recv)(struct net *n, struct net_rx *rx, unsigned max);
     void (*flush)(struct net *n);
-    void (*recv_done)(struct net *n); /* the next two may be NULL */
+    void (*recv_done)(struct net *n); /* from here on they may be NULL */
     bool (*pending)(const struct net *n);
+    void (*wait_in)(struct net *n, struct net_socket *s);
     /*
      * A network without a kernel has this; else NULL. net_open() then makes no descriptor, and
      * the filling says which address the socket has, or -errno. net_adopt() is not possible.
@@ -205,6 +206,13 @@ void net_queue(struct net *n, struct net_tx *tx);
 /* Hands all that is queued to the kernel. On the io_uring engine only submissions are made
  * here; the loop's next wait enters the kernel. */
 void net_flush(struct net *n);
+
+/*
+ * Until the next call the loop waits for this socket alone, if the engine can do so with fewer
+ * system calls: for a caller who has one conversation in lock-step and nothing else to wait for
+ * (see loop_set_sole()). NULL, or a socket that is closed: for all again.
+ */
+void net_wait_in(struct net *n, struct net_socket *s);
 
 /* True when datagrams are known to be waiting, in or out, so that the loop should not sleep. */
 bool net_pending(const struct net *n);

@@ -45,6 +45,7 @@ struct net_sock {
     /* The mmsg engine's */
     struct list ready_link;
     bool error; /* the error queue is not empty */
+    bool naps;  /* a call without MSG_DONTWAIT sleeps for LOOP_NAP */
 };
 
 struct net_batch;

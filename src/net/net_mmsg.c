@@ -5,6 +5,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -16,6 +17,8 @@ struct mmsg {
     struct list ready;
     struct list ready_last; /* sockets marked `last` */
     unsigned pass;          /* datagrams since the last empty net_recv() */
+    struct net_sock *sole;  /* the loop waits in this one alone */
+    struct net_sock *held;  /* whose datagram is in the first slot already */
     unsigned used;          /* slots the last recv filled; only these need a reset */
     uint8_t *slots;
     size_t slots_bytes;
@@ -85,6 +88,59 @@ static void on_ready(struct loop_watch *w, uint32_t events)
         mark_ready(m, sock);
 }
 
+/* Only the slots the last call filled have lengths that differ from these. */
+static void reset_slots(struct mmsg *m)
+{
+    for (unsigned i = 0; i < m->used; i++) {
+        struct msghdr *h = &m->msgs[i].msg_hdr;
+
+        h->msg_namelen = sizeof(m->peer[i]);
+        h->msg_controllen = sizeof(m->control[i]);
+        h->msg_flags = 0;
+    }
+    m->used = 0;
+}
+
+/* One call finds the datagram and takes it: no readiness to ask for in between. */
+static unsigned receive_sole(void *arg, bool sleep)
+{
+    struct net *n = arg;
+    struct mmsg *m = n->engine;
+
+    if (m->held)
+        return 1;
+    reset_slots(m);
+    n->stats.rx_calls++;
+    ssize_t r = recvmsg(m->sole->pub.fd, &m->msgs[0].msg_hdr, sleep ? 0 : MSG_DONTWAIT);
+    if (r < 0) {
+        if (errno == EAGAIN || errno == EINTR)
+            return 0;
+        m->sole->error = true;
+        if (list_empty(&m->sole->ready_link))
+            mark_ready(m, m->sole);
+        return 1;
+    }
+    m->msgs[0].msg_len = (unsigned)r;
+    m->used = 1;
+    m->held = m->sole;
+    return 1;
+}
+
+static void mmsg_wait_in(struct net *n, struct net_socket *s)
+{
+    static const struct timeval nap = {.tv_usec = LOOP_NAP / NSEC_PER_USEC};
+    struct mmsg *m = n->engine;
+    struct net_sock *sock = s ? net_sock_of(s) : NULL;
+
+    if (sock == m->sole)
+        return;
+    if (sock && !sock->naps)
+        sock->naps = setsockopt(s->fd, SOL_SOCKET, SO_RCVTIMEO, &nap, sizeof(nap)) == 0 &&
+                     fcntl(s->fd, F_SETFL, 0) == 0;
+    m->sole = sock && sock->naps ? sock : NULL;
+    loop_set_sole(n->loop, m->sole ? receive_sole : NULL, n);
+}
+
 static int mmsg_add(struct net *n, struct net_socket *s)
 {
     struct net_sock *sock = net_sock_of(s);
@@ -104,25 +160,17 @@ static int mmsg_add(struct net *n, struct net_socket *s)
 static void mmsg_remove(struct net *n, struct net_socket *s)
 {
     struct net_sock *sock = net_sock_of(s);
+    struct mmsg *m = n->engine;
 
     net_send_last(n, sock);
+    if (m->sole == sock)
+        mmsg_wait_in(n, NULL);
+    if (m->held == sock)
+        m->held = NULL;
     list_del(&sock->ready_link);
     if (sock->watched)
         loop_unwatch(n->loop, &sock->watch);
     sock->watched = false;
-}
-
-/* Only the slots the last call filled have lengths that differ from these. */
-static void reset_slots(struct mmsg *m)
-{
-    for (unsigned i = 0; i < m->used; i++) {
-        struct msghdr *h = &m->msgs[i].msg_hdr;
-
-        h->msg_namelen = sizeof(m->peer[i]);
-        h->msg_controllen = sizeof(m->control[i]);
-        h->msg_flags = 0;
-    }
-    m->used = 0;
 }
 
 static bool take_datagram(struct net *n, struct net_sock *sock, unsigned slot, struct net_rx *rx)
@@ -191,7 +239,12 @@ static unsigned mmsg_recv(struct net *n, struct net_rx *rx, unsigned max)
     struct mmsg *m = n->engine;
     unsigned got = 0, calls = 0;
 
-    reset_slots(m);
+    if (m->held) {
+        got = take_datagram(n, m->held, 0, rx);
+        m->held = NULL;
+    } else {
+        reset_slots(m);
+    }
     while (any_ready(m) && m->used < max && m->pass < NET_PASS_DATAGRAMS &&
            calls++ < 2 * NET_BATCH) {
         struct net_sock *sock = first_ready(m);
@@ -248,7 +301,7 @@ static bool mmsg_pending(const struct net *n)
 {
     const struct mmsg *m = n->engine;
 
-    return any_ready(m);
+    return m->held != NULL || any_ready(m);
 }
 
 const struct net_ops net_mmsg_ops = {
@@ -260,4 +313,5 @@ const struct net_ops net_mmsg_ops = {
     .recv = mmsg_recv,
     .flush = mmsg_flush,
     .pending = mmsg_pending,
+    .wait_in = mmsg_wait_in,
 };
