@@ -200,6 +200,16 @@ static void stop(struct client *c)
     c->lingering_count = 0;
 }
 
+/* In lock-step with one server, a call less for each block counts. */
+static struct net_socket *sole_socket(const struct client *c)
+{
+    if (c->running_count != 1 || c->lingering_count > 0 || list_empty(&c->running) ||
+        !file_io_idle(c->files))
+        return NULL;
+    const struct client_transfer *t = container_of(c->running.next, struct client_transfer, link);
+    return t->phase == CLIENT_RUNNING && t->x.session.params.windowsize == 1 ? t->socket : NULL;
+}
+
 bool client_busy(const struct client *c)
 {
     return c->running_count > 0 || c->lingering_count > 0 || !list_empty(&c->ended) ||
@@ -232,6 +242,7 @@ void client_turn(struct client *c, nsec now)
         take_ended(c);
         start_more(c);
     } while (!list_empty(&c->ended));
+    net_wait_in(c->net, sole_socket(c));
     progress_update(c);
 }
 
