@@ -327,11 +327,25 @@ static void openat2_eperm(void)
     check_openat2_denied(EPERM);
 }
 
+/* The kernel says so when names move while it looks; should it never stop, the thread does. */
+static void openat2_again(void)
+{
+    struct file_config config = rig_config();
+    struct rig rig;
+
+    deny(SYS_openat2, EAGAIN);
+    rig_open(&rig, RIG_THREADS, &config);
+    rig_make_file(&rig, "f", 1);
+    CHECK(open_below(&rig, "f", O_RDONLY) == -EIO);
+    rig_close(&rig);
+}
+
 static void test_openat2_denied(void **state)
 {
     (void)state;
     in_child(openat2_enosys);
     in_child(openat2_eperm);
+    in_child(openat2_again);
 }
 
 /* Another file system below the root is another device. */

@@ -97,6 +97,7 @@ static void the_space_stays(void **state)
     (void)state;
 
     start();
+    store_set_upload_limits(rig.s, LARGE, 1);
     /* Who cannot tell is believed to have some: the write itself would say. */
     rig.faults[0] = (struct fault){.op = FILE_STATFS, .skip = 1, .times = 1, .error = -EIO};
     upload_open(&rig, &u, "f", false, STORE_SIZE_UNKNOWN);
