@@ -204,11 +204,9 @@ static void unmake(struct rig *rig)
 
 static void read_whole(struct rig *rig)
 {
-    struct client c;
+    struct client c = {.len = 1000, .automatic = true};
 
     client_open(rig, &c, "file");
-    c.len = 1000;
-    c.automatic = true;
     rig_settle(rig);
     client_run(&c);
     rig_settle(rig);

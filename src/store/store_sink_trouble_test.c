@@ -14,7 +14,7 @@
 
 #include "store/test_rig.h"
 
-enum { LARGE = 6 << 20, SMALL = 9000, TRIES = 9 };
+enum { LARGE = 5 << 20, SMALL = 9000, TRIES = 9 };
 
 static struct rig rig;
 
@@ -22,6 +22,9 @@ static void start(void)
 {
     struct store_config config = rig_config(16);
 
+    config.chunk_bytes = 1 << 16; /* mem moves the whole file at each write */
+    config.cache_bytes = 16 << 16;
+    config.upload_buffer_bytes = 2 << 16;
     config.upload_max_bytes = LARGE;
     rig_init(&rig, &config);
 }
