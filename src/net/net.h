@@ -221,5 +221,7 @@ const struct net_stats *net_stats(const struct net *n);
 /* The largest UDP payload towards `peer` that is not fragmented, by route and interface MTU;
  * 0 when unknown. One connect on a scratch socket; not for every packet. */
 unsigned net_path_payload(const struct addr *peer, const struct addr *local);
+/* Whether this machine has that address. One bind of a scratch socket. */
+bool net_is_own(const struct addr *peer);
 
 #endif

@@ -10,6 +10,24 @@
 #define PATH_BYTES_MAX    1024 /* a request has at most 512 */
 #define STRANGERS_PER_SEC 100  /* ERROR 5 packets of one worker */
 
+/* One of the ports we listen on, at an address of ours: whichever that is, listening everywhere is
+ * listening there. */
+static bool is_ourselves(const struct worker *w, const struct net_rx *rx)
+{
+    const struct addr *peer = &rx->peer;
+
+    for (unsigned i = 0; i < w->listen_count; i++) {
+        const struct net_socket *s = w->listeners[i];
+
+        if (s->local.port != peer->port || (s != rx->socket && s->local.family != peer->family))
+            continue;
+        if (addr_same_host(peer, &s->local) || addr_same_host(peer, &rx->local) ||
+            (addr_is_unspecified(&s->local) && net_is_own(peer)))
+            return true;
+    }
+    return false;
+}
+
 /*
  * Sources that no client can have. Port 69 would be another server (an ERROR sent there may
  * start two servers talking); a port of ours would be ourselves.
@@ -25,12 +43,7 @@ static bool answerable(const struct worker *w, const struct net_rx *rx)
     /* RFC 1123 section 4.2.3.5: a request to a broadcast address is silently ignored. */
     if (rx->broadcast || addr_is_multicast(&rx->local) || addr_is_broadcast(&rx->local))
         return false;
-    if (addr_same_host(peer, &rx->local))
-        for (unsigned i = 0; i < w->listen_count; i++)
-            if (w->listeners[i]->local.port == peer->port &&
-                (w->listeners[i] == rx->socket || w->listeners[i]->local.family == peer->family))
-                return false;
-    return true;
+    return !is_ourselves(w, rx);
 }
 
 /* Beyond the length of what it answers, an ERROR has to be paid for: the source may be forged. */

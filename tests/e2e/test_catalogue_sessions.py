@@ -268,6 +268,23 @@ def test_B124_B127_no_source(server, raw_socket):
     assert f"{target[0]}:{target[1]}" not in peers
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("listen", [("0.0.0.0:0",), ("127.0.0.1:0", "127.0.0.2:0")],
+                         ids=["everywhere", "named"])
+def test_B127_another_address_of_ours(start, root, raw_socket, backend, listen):
+    """The server's own port at another address of this machine is the server as well."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("0.0.0.0", 0))
+        port = free.getsockname()[1]
+    server = start(root, backend, listen=[f"{each.split(':')[0]}:{port}" for each in listen])
+    for source, number in (("127.0.0.2", port), ("127.0.0.2", port ^ 1)):
+        raw_socket.sendto(udp((source, number), ("127.0.0.1", port), tftp.rrq("missing")),
+                          ("127.0.0.1", port))
+    server.wait_event("transfer", lambda e: e["peer"] == f"127.0.0.2:{port ^ 1}")
+    total = server.counters()
+    assert (total["listen_bad_source_total"], total["requests_not_found_total"]) == (1, 1)
+
+
 @pytest.mark.parametrize("port", [7, 19, 53, 123, 161])
 def test_B126_service_ports(server, port):
     """An echo service sends back what it gets: no more than the budget, and no session of its own."""

@@ -226,6 +226,21 @@ def test_windows_of_strangers(peers):
     assert server.counters()["requests_read_total"] == 1
 
 
+@pytest.mark.parametrize("options,words", [
+    (("network.transfer_ports=single",), 'network.transfer_ports = \\"single\\"'),
+    (("network.transfer_ports=shared",), 'network.transfer_ports = \\"shared\\"'),
+    (("network.transfer_ports=range", "network.port_range=20000-30000"), "fewer than 16384 ports"),
+    (("network.transfer_ports=range", "network.port_range=20000-40000"), None),
+    ((), None),
+])
+def test_ports_that_can_be_guessed(start, root, options, words):
+    """Said at the start, where an ACK could be forged."""
+    server = start(root, options=options)
+    server.works()
+    said = [line for line in server.lines if '"level":"warn"' in line and 'port' in line]
+    assert len(said) == (words is not None) and all(words in line for line in said), said
+
+
 # ---- What is counted ----
 
 def test_every_refusal_is_counted(start, tmp_path):
