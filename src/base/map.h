@@ -1,7 +1,9 @@
 /*
- * Intrusive hash map with a fixed number of buckets: the caller knows the largest number of
- * entries, so nothing is allocated after map_init(). Nodes stand in the caller's structs,
- * which keep their own keys; the map sees only hashes.
+ * Intrusive hash map. The caller knows the largest number of entries, so nothing is allocated
+ * after map_init(); but only as many buckets are in use as the entries so far wanted (linear
+ * hashing: a bucket is split at a time), so a map made for many is as quick as a small one while
+ * it holds few. Nodes stand in the caller's structs, which keep their own keys; the map sees only
+ * hashes.
  */
 #ifndef BASE_MAP_H
 #define BASE_MAP_H
@@ -19,7 +21,9 @@ struct map_node {
 
 struct map {
     struct map_node **buckets;
-    uint32_t mask;
+    uint32_t capacity; /* buckets; power of two */
+    uint32_t used;     /* the first so many hold the nodes */
+    uint32_t mask;     /* the smallest of ones only that is not below used - 1 */
     size_t count;
 };
 

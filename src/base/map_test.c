@@ -118,6 +118,37 @@ static void each_may_remove(void **state)
     map_fini(&m);
 }
 
+/* Of a large map only what the entries want is in use, a few buckets for each, until all are; and
+ * all are found at any size. */
+static void grows_with_its_entries(void **state)
+{
+    (void)state;
+    enum { ITEMS = 1500, BUCKETS = 4096 };
+    static struct item items[ITEMS];
+    struct map m;
+    assert_int_equal(map_init(&m, BUCKETS), 0);
+    for (unsigned i = 0; i < ITEMS; i++) {
+        items[i].key = i;
+        map_insert(&m, &items[i].node, (uint32_t)prng_mix(i));
+        assert_true(m.used <= MAX(8, 4 * (i + 1)) && m.used <= BUCKETS);
+        for (unsigned k = 0; k <= i; k += 1 + i / 50)
+            assert_ptr_equal(find(&m, k, (uint32_t)prng_mix(k)), &items[k]);
+    }
+    assert_int_equal(m.used, BUCKETS);
+    unsigned longest = 0;
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        unsigned n = 0;
+        for (const struct map_node *node = m.buckets[i]; node; node = node->next)
+            n++;
+        longest = MAX(longest, n);
+    }
+    assert_true(longest <= 6);
+    for (unsigned i = 0; i < ITEMS; i++)
+        map_remove(&m, &items[i].node);
+    assert_int_equal(m.count, 0);
+    map_fini(&m);
+}
+
 static void sizes(void **state)
 {
     (void)state;
@@ -126,8 +157,8 @@ static void sizes(void **state)
         struct map m;
         unsigned key = 1;
         assert_int_equal(map_init(&m, expected[i]), 0);
-        assert_true((size_t)m.mask + 1 >= expected[i]);
-        assert_true(((m.mask + 1) & m.mask) == 0);
+        assert_true((size_t)m.capacity >= expected[i]);
+        assert_true(((m.capacity - 1) & m.capacity) == 0);
         assert_null(map_find(&m, 0xFFFFFFFF, item_equal, &key));
         map_fini(&m);
         assert_null(m.buckets);
@@ -137,9 +168,8 @@ static void sizes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(collisions),
-        cmocka_unit_test(against_an_array),
-        cmocka_unit_test(each_may_remove),
+        cmocka_unit_test(collisions),      cmocka_unit_test(against_an_array),
+        cmocka_unit_test(each_may_remove), cmocka_unit_test(grows_with_its_entries),
         cmocka_unit_test(sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
