@@ -368,6 +368,8 @@ static int check(const struct client_options *o, struct client_error *error)
         problem = "--json and the file itself cannot both go to standard output";
     else if (o->quiet && o->verbose)
         problem = "--quiet and --verbose exclude each other";
+    else if (o->no_options && (o->blksize || o->windowsize))
+        problem = "--no-options leaves no way to ask for --blksize or --windowsize";
     else if (o->family != AF_UNSPEC && o->bind.family != 0 && o->family != o->bind.family)
         problem = "--bind has an address of the other family than -4 or -6";
     if (!problem)

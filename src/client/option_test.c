@@ -97,6 +97,9 @@ static void refusals(void **state)
     assert_int_equal(PARSE(W("get"), W("-q"), W("-v")), -EINVAL);
     assert_int_equal(PARSE(W("get"), W("-o"), W("x"), W("-O"), W("y")), -EINVAL);
     assert_int_equal(PARSE(W("get"), W("-4"), W("--bind"), W("::1")), -EINVAL);
+    assert_int_equal(PARSE(W("get"), W("--no-options"), W("-b"), W("1428")), -EINVAL);
+    assert_int_equal(PARSE(W("get"), W("--no-options"), W("-w"), W("4")), -EINVAL);
+    assert_int_equal(PARSE(W("get"), W("--no-options"), W("-t"), W("4")), 0);
     assert_int_equal(PARSE(W("get"), W("--max-size"), W("17592186044416T")), -EINVAL);
     assert_int_equal(PARSE(W("get"), W("-C"), W("h:f")), -EINVAL);
     assert_non_null(strstr(error.text, "resume is not in TFTP"));

@@ -171,8 +171,21 @@ static int parse_url(struct client_target *ret, const char *text, struct client_
     return err;
 }
 
+/* Else their name would be taken for that of a host. */
+static bool is_other_url(const char *text)
+{
+    static const char *const others[] = {"http://", "https://", "ftp://", "ftps://", "file://"};
+
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        if (strncasecmp(text, others[i], strlen(others[i])) == 0)
+            return true;
+    return false;
+}
+
 int client_target_parse(struct client_target *ret, const char *text, struct client_error *error)
 {
+    if (is_other_url(text))
+        return no_form(text, error);
     int err = is_url(text) ? parse_url(ret, text, error) : parse_short(ret, text, error);
 
     if (err == -ENOMEM)

@@ -33,6 +33,8 @@ static void good(void **state)
         {"tftp://[::1]:70/f;MODE=Octet", "::1", "70", "f", true, TFTP_OCTET},
         {"tftp://[fe80::1%25eth0]/f", "fe80::1%eth0", NULL, "f", false, TFTP_OCTET},
         {"tftp://boot/a%20b%2Fc%3bmode=x", "boot", NULL, "a b/c;mode=x", false, TFTP_OCTET},
+        {"boot://abs", "boot", NULL, "//abs", false, TFTP_OCTET},
+        {"http:abs", "http", NULL, "abs", false, TFTP_OCTET},
         {"tftp://boot/", "boot", NULL, "", false, TFTP_OCTET},
     };
 
@@ -77,6 +79,9 @@ static void bad(void **state)
         "tftp://boot/a%00b",
         "tftp://boot/a;mode=mail",
         "tftp://boot/a;mode=",
+        "http://boot/a",
+        "HTTPS://boot:8080/a",
+        "ftp://boot/a",
     };
 
     (void)state;
