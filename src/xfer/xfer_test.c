@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "file/file.h"
+#include "file/mem.h"
 #include "loop/loop.h"
 #include "proto/session_fixture.h"
 #include "xfer/xfer.h"
@@ -121,11 +123,68 @@ static void the_timer_has_the_rest_of_a_window_stored(void **state)
     tear_down(&r);
 }
 
+static void no_ready(struct store_wait *w)
+{
+    (void)w;
+}
+
+static void settle(struct file_io *io, const struct store *s, nsec now)
+{
+    do {
+        file_mem_advance(io, now);
+        file_complete(io, UINT32_MAX);
+        now = file_mem_next(io);
+    } while (!store_idle(s) || !file_io_idle(io));
+}
+
+/* The kernel has the bytes of a datagram that waits to be sent, even when its transfer is over and
+ * memory is asked for. */
+static void bytes_stay_until_their_datagram_has_left(void **state)
+{
+    const struct store_config config = {
+        .chunk_bytes = 4096, .cache_bytes = 4 * 4096, .files_max = 4, .upload_mode = 0644};
+    const struct addr here = {.family = AF_INET, .ip = {127, 0, 0, 1}};
+    struct fixture_options o = {0};
+    struct net_socket *socket;
+    struct rig r;
+    uint8_t content[300] = {1};
+
+    (void)state;
+    set_up(&r);
+    assert_int_equal(net_open(r.env.net, &here, false, NULL, &socket), 0);
+    xfer_set_socket(&r.x, socket);
+    struct file_io *io = file_io_new_mem(r.loop);
+    file_mem_put(io, "f", content, sizeof(content));
+    struct store *s = r.env.store = store_new(io, &config);
+    r.x.data = &xfer_send_octet;
+    r.x.reader.wait.ready = no_ready;
+    store_open(s, &r.x.reader, "f");
+    settle(io, s, T0);
+    assert_int_equal(fixture_serve(&r.x.session, TFTP_RRQ, &o, sizeof(content), NULL, T0), 0);
+    xfer_kick(&r.x, T0);
+    settle(io, s, T0);
+    xfer_kick(&r.x, T0);
+    assert_null(net_tx_get(r.env.net)); /* it has the only one */
+    xfer_fini(&r.x);
+    store_trim(s);
+    settle(io, s, T0);
+    assert_int_equal(store_stats(s)->chunks_used, 1);
+    net_flush(r.env.net);
+    store_trim(s);
+    settle(io, s, T0);
+    assert_int_equal(store_stats(s)->chunks_used, 0);
+    store_free(s);
+    file_io_free(io);
+    net_free(r.env.net);
+    loop_free(r.loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_read_that_cannot_be_sent),
         cmocka_unit_test(the_timer_has_the_rest_of_a_window_stored),
+        cmocka_unit_test(bytes_stay_until_their_datagram_has_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -209,6 +209,14 @@ def test_data_too_long(start, tmp_path):
     assert names(tmp_path) == []
 
 
+def answer_behind(own, block):
+    """The next answer; that of this block comes again when the machine is slow."""
+    while True:
+        packet = own.receive()
+        if packet.opcode != tftp.ACK or packet.block != block:
+            return packet
+
+
 def test_two_writers(start, tmp_path):
     """One name, two uploads: the first that is complete wins, the other is told; nothing mixes."""
     server = begin(start, tmp_path)
@@ -218,9 +226,9 @@ def test_two_writers(start, tmp_path):
             own.reply(tftp.data(1, byte * 512))
             assert own.receive().block == 1
         one.reply(tftp.data(2, b"1"))
-        assert one.receive().block == 2
+        assert answer_behind(one, 1).block == 2
         two.reply(tftp.data(2, b"2"))
-        packet = two.receive()
+        packet = answer_behind(two, 1)
         assert (packet.opcode, packet.code) == (tftp.ERROR, tftp.E_EXISTS)
     assert (tmp_path / "a").read_bytes() == b"1" * 513
     assert names(tmp_path) == ["a"]
@@ -254,6 +262,6 @@ def test_two_writers_one_replaces_the_other(start, tmp_path):
             assert own.receive().block == 1
         for own, byte in ((two, b"2"), (one, b"1")):
             own.reply(tftp.data(2, byte))
-            assert own.receive().block == 2
+            assert answer_behind(own, 1).block == 2
             assert (tmp_path / "a").read_bytes() == byte * 513
     assert names(tmp_path) == ["a"]
