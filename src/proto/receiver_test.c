@@ -415,6 +415,29 @@ static void dallying_goes_by_repetitions(void **state)
     assert_int_equal(s.outcome, TFTP_OUTCOME_OK);
 }
 
+/* All bytes have come, the last step is the disk's: who asked for a file has it, whatever is said
+ * now; who sends one may take it back. */
+static void an_error_while_publishing(void **state)
+{
+    const struct fixture_options plain = {0};
+
+    (void)state;
+    assert_int_equal(fixture_request(&s, TFTP_RRQ, &plain, TFTP_SIZE_UNKNOWN, NULL, T0), 0);
+    (void)fixture_take(&s, T0);
+    takes(1, 100, T0 + MS);
+    assert_int_equal(s.state, TFTP_STATE_PUBLISHING);
+    fixture_error(&s, TFTP_ERR_OPTION, T0 + 2 * MS);
+    assert_int_equal(s.state, TFTP_STATE_PUBLISHING);
+    tftp_session_published(&s, T0 + 3 * MS);
+    assert_acks(1, T0 + 3 * MS);
+
+    opened(0);
+    takes(1, 100, T0);
+    fixture_error(&s, TFTP_ERR_UNDEFINED, T0 + MS);
+    assert_true(tftp_session_ended(&s));
+    assert_int_equal(s.outcome, TFTP_OUTCOME_CLOSED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -433,6 +456,7 @@ int main(void)
         cmocka_unit_test(silence_ends_it),
         cmocka_unit_test(half_a_window_is_acknowledged_by_timer),
         cmocka_unit_test(half_a_window_is_stored_by_timer),
+        cmocka_unit_test(an_error_while_publishing),
         cmocka_unit_test(dallying),
         cmocka_unit_test(dallying_goes_by_repetitions),
         cmocka_unit_test(block_numbers_wrap),

@@ -216,6 +216,14 @@ static void peer_error(struct tftp_session *s, const struct tftp_step *e)
     tftp_session_end(s, outcome == TFTP_OUTCOME_OK ? TFTP_STATE_DONE : TFTP_STATE_FAILED, outcome);
 }
 
+/* A download has all its bytes, and its file may stand already: only our disk can still fail it. A
+ * client that takes its upload back may be heard in time. */
+static void publishing_error(struct tftp_session *s, const struct tftp_step *e)
+{
+    if (s->server)
+        peer_error(s, e);
+}
+
 static void dallying_ends(struct tftp_session *s, const struct tftp_step *e)
 {
     (void)e;
@@ -299,7 +307,7 @@ static step_fn *const steps[TFTP_STATES][EVENTS] = {
             [EV_REQUEST] = ignore,
             [EV_DATA] = absorb,
             [EV_ACK] = ignore,
-            [EV_ERROR] = peer_error,
+            [EV_ERROR] = publishing_error,
             [EV_OACK] = ignore,
             [EV_TIMER] = nothing,
             [EV_UNREACHABLE] = nothing, /* all its bytes are here */
