@@ -341,18 +341,31 @@ static int take(struct client_options *o, const struct client_option *option,
     return option->take(o, option, optarg, error);
 }
 
+/* A long option that is none, or the beginning of several. */
+static void complain_of_name(const char *word, struct client_error *error)
+{
+    size_t len = strcspn(word + 2, "=");
+
+    for (unsigned i = 0; i < client_option_count; i++)
+        if (strncmp(client_options[i].name, word + 2, len) == 0) {
+            client_error_set(error, "%.*s stands for more than one option (try --help)",
+                             (int)len + 2, word);
+            return;
+        }
+    client_error_set(error, "there is no option %.*s (try --help)", (int)len + 2, word);
+}
+
 static int complain(int code, char **argv, struct client_error *error)
 {
-    const char *what = code == ':' ? "needs a value" : "is no option, or not only one";
-
-    if (optopt > 0 && optopt < LONG_BASE) {
-        client_error_set(error, "-%c %s (try --help)", optopt,
-                         code == ':' ? "needs a value" : "is no option");
+    if (code == '?' && optopt > 0 && optopt < LONG_BASE) {
+        client_error_set(error, "there is no option -%c (try --help)", optopt);
+    } else if (optopt > 0 && optopt < LONG_BASE) {
+        client_error_set(error, "-%c needs a value (try --help)", optopt);
     } else if (optopt >= LONG_BASE) {
         client_error_set(error, "--%s %s (try --help)", client_options[optopt - LONG_BASE].name,
                          code == ':' ? "needs a value" : "takes no value");
     } else {
-        client_error_set(error, "%s %s (try --help)", argv[optind - 1], what);
+        complain_of_name(argv[optind - 1], error);
     }
     return -EINVAL;
 }

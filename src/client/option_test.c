@@ -90,7 +90,13 @@ static void refusals(void **state)
     assert_int_equal(PARSE(W("put"), W("-o"), W("x")), -EINVAL);
     assert_non_null(strstr(error.text, "'put'"));
     assert_int_equal(PARSE(W("get"), W("--nonsense")), -EINVAL);
-    assert_non_null(strstr(error.text, "--nonsense"));
+    assert_string_equal(error.text, "there is no option --nonsense (try --help)");
+    assert_int_equal(PARSE(W("get"), W("--nonsense=1")), -EINVAL);
+    assert_string_equal(error.text, "there is no option --nonsense (try --help)");
+    assert_int_equal(PARSE(W("get"), W("--no")), -EINVAL);
+    assert_string_equal(error.text, "--no stands for more than one option (try --help)");
+    assert_int_equal(PARSE(W("get"), W("-x")), -EINVAL);
+    assert_string_equal(error.text, "there is no option -x (try --help)");
     assert_int_equal(PARSE(W("get"), W("-b")), -EINVAL);
     assert_non_null(strstr(error.text, "needs a value"));
     assert_int_equal(PARSE(W("get"), W("--quiet=1")), -EINVAL);

@@ -16,9 +16,8 @@ static bool sending(const struct client *c)
 /* ---- JSON ---- */
 
 /* Labels and messages are printable ASCII with backslashes: escaped before, so \x is not JSON. */
-static void json_text(const char *name, const char *text)
+static void json_inside(const char *text)
 {
-    printf("\"%s\":\"", name);
     for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
         if (*p == '"' || *p == '\\')
             printf("\\%c", *p);
@@ -27,6 +26,27 @@ static void json_text(const char *name, const char *text)
         else
             putchar(*p);
     }
+}
+
+static void json_text(const char *name, const char *text)
+{
+    printf("\"%s\":\"", name);
+    json_inside(text);
+    putchar('"');
+}
+
+/* The path by which the user can open what was fetched. */
+static void json_output(const struct client_options *o, const struct client_item *item)
+{
+    const char *folder = o->output_dir;
+
+    fputs("\"output\":\"", stdout);
+    if (folder) {
+        json_inside(folder);
+        if (folder[strlen(folder) - 1] != '/')
+            putchar('/');
+    }
+    json_inside(o->output ? o->output : item->local);
     putchar('"');
 }
 
@@ -51,7 +71,7 @@ static void json_item(const struct client *c, const struct client_item *item)
     }
     if (item->local && c->options->command == CLIENT_GET) {
         putchar(',');
-        json_text("output", item->local);
+        json_output(c->options, item);
     }
     json_number("bytes", r->bytes);
     printf(",\"seconds\":%.6f", seconds(r->seconds_ns));

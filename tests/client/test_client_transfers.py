@@ -149,6 +149,13 @@ def test_result_as_json(client, server):
     assert result["bytes"] == result["tsize"] == 100000
     assert (result["blksize"], result["windowsize"], result["timeout"]) == (1000, 4, 2)
     assert result["resent"] == 0 and result["seconds"] > 0 and result["requests"] == 1
+    (client.folder / "in").mkdir()
+    elsewhere = str(client.folder / "h")
+    for form, output in (((), "f"), (("-O", "in"), "in/f"), (("-O", "in/"), "in/f"),
+                         (("-o", "in/g"), "in/g"), (("-o", elsewhere), elsewhere)):
+        result = json.loads(client("get", "--json", target(server, "f"), *form).stdout)
+        assert result["output"] == output
+        assert (client.folder / output).read_bytes() == pattern(100000)
     done = client("get", "--json", target(server, 'miss"ing\\\xe9'))
     result = json.loads(done.stdout)
     assert result["status"] == "not-found" and result["exit"] == done.returncode == NOT_FOUND
