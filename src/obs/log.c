@@ -50,7 +50,7 @@ static struct {
            .format = LOG_TEXT,
            .lock = PTHREAD_MUTEX_INITIALIZER};
 
-static const char *const level_names[] = {"error", "warn", "notice", "info", "debug"};
+static const char *const level_names[] = {"error", "warning", "notice", "info", "debug"};
 
 static enum sink sink_of(int fd)
 {

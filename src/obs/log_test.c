@@ -145,7 +145,7 @@ static void dates(void **state)
 static void levels(void **state)
 {
     (void)state;
-    static const char *const names[] = {"error", "warn", "notice", "info", "debug"};
+    static const char *const names[] = {"error", "warning", "notice", "info", "debug"};
     for (int level = LOG_ERROR; level <= LOG_DEBUG; level++) {
         start((enum log_level)level, LOG_TEXT, 0);
         for (int l = LOG_ERROR; l <= LOG_DEBUG; l++) {
@@ -242,7 +242,7 @@ static void rate_limit(void **state)
     for (int i = 0; i < 10; i++)
         log_line(LOG_INFO, "line");
     assert_int_equal(lines_of(written()), 11);
-    static const char summary[] = "2026-01-02T03:04:06.678Z warn 25 lines dropped\n";
+    static const char summary[] = "2026-01-02T03:04:06.678Z warning 25 lines dropped\n";
     assert_memory_equal(text, summary, sizeof(summary) - 1);
 
     wall += SECOND; /* only once */
@@ -296,7 +296,7 @@ static void blocked_descriptor(void **state)
     log_line(LOG_INFO, "again");
     char expected[200];
     snprintf(expected, sizeof(expected),
-             "2026-01-02T03:04:06.678Z warn %llu lines dropped\n"
+             "2026-01-02T03:04:06.678Z warning %llu lines dropped\n"
              "2026-01-02T03:04:06.678Z info again\n",
              (unsigned long long)dropped);
     assert_string_equal(written(), expected);
@@ -410,7 +410,7 @@ static void threads(void **state)
         if (sscanf(line + sizeof(STAMP), "info chatter thread=%lu n=%lu%c", &thread, &n, &end) == 2)
             events++;
         else
-            assert_int_equal(sscanf(line + sizeof(STAMP), "warn %lu line%c", &missing, &end), 2);
+            assert_int_equal(sscanf(line + sizeof(STAMP), "warning %lu line%c", &missing, &end), 2);
     }
     assert_true(events > 0);
     assert_int_equal(events + log_dropped(), THREADS * EACH);

@@ -155,6 +155,18 @@ static void say(const char *what, const char *state)
     printf("%-30s %s\n", what, state);
 }
 
+/* The tries go to a ring that is made for them, with the rights of the workers' own. */
+static void say_ring(const struct self_test *t)
+{
+    char text[64];
+
+    snprintf(text, sizeof(text), "%s%s", t->c->rings == 0 ? "not used; a ring for this test: " : "",
+             t->ring_refused                            ? "not to be had"
+             : ring_features(t->ring) & RING_RESTRICTED ? "restricted"
+                                                        : "not restricted");
+    say("io_uring", text);
+}
+
 static bool say_state(const struct self_test *t)
 {
     const struct confinement *c = t->c;
@@ -171,9 +183,7 @@ static bool say_state(const struct self_test *t)
     snprintf(text, sizeof(text), "%s, ABI %d", word, c->landlock);
     say("Landlock", c->landlock > 0 ? text : word);
     say("system call filter", confine_word(c->seccomp, word));
-    say("io_uring", t->ring_refused                            ? "not to be had"
-                    : ring_features(t->ring) & RING_RESTRICTED ? "restricted"
-                                                               : "not restricted");
+    say_ring(t);
     return none_left && no_new;
 }
 

@@ -237,7 +237,7 @@ def test_ports_that_can_be_guessed(start, root, options, words):
     """Said at the start, where an ACK could be forged."""
     server = start(root, options=options)
     server.works()
-    said = [line for line in server.lines if '"level":"warn"' in line and 'port' in line]
+    said = [line for line in server.lines if '"level":"warning"' in line and 'port' in line]
     assert len(said) == (words is not None) and all(words in line for line in said), said
 
 
