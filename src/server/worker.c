@@ -288,8 +288,10 @@ void *worker_main(void *arg)
     sem_post(w->started);
     while (ok && sem_wait(w->go) < 0 && errno == EINTR)
         ;
-    if (ok)
+    if (ok && atomic_load(&w->stopping) != WORKER_STOP_NOW) { /* else nobody was served */
         run(w);
+        worker_log_stats(w);
+    }
     worker_tear_down(w);
     atomic_store(&w->ended, true);
     /* The kernel does not let a thread end whose ring still has operations; only the end of the

@@ -189,6 +189,11 @@ def test_ends_on_signal(start, tmp_path, number):
     # The transfer above dallies for nobody: the client's last ACK has come.
     server.process.send_signal(number)
     assert server.process.wait(10) == 0
+    server.reader.join(10)
+    workers = len([line for line in server.lines if "packets by" in line])
+    for kind in ("stats", "engines"):
+        assert sorted(e["worker"] for e in server.events(kind)) == list(range(workers)), kind
+    assert sum(e["transfers_ok_total"] for e in server.events("stats")) >= 1
 
 
 @pytest.mark.thorough
