@@ -42,7 +42,9 @@ static void usage(FILE *out)
         "      --listen ADDR:PORT  listen there; may be given several times; port 0: any free "
         "port\n"
         "  -o SECTION.KEY=VALUE    set one configuration key; comes after the file\n"
-        "      --check-config      read the configuration, say what is wrong with it, and exit\n"
+        "      --check-config      read the configuration, say what is wrong with it, and exit; "
+        "looks at\n"
+        "                          no folder, user or port (--self-test does)\n"
         "      --dump-config       print the whole configuration as TOML and exit\n"
         "      --self-test         shut itself in as configured, try to break out, say what held\n"
         "      --version           print the version and what was built in\n"
@@ -109,18 +111,44 @@ static int take_option(struct command *cmd, int opt)
     case 'h':
         usage(stdout);
         return EX_OK;
-    default:
-        fputs("ringtftpd: try --help\n", stderr);
-        return EX_USAGE;
     }
+    return EX_USAGE;
+}
+
+/* What getopt_long() made nothing of; `word` is what it looked at last. */
+static int complain_of_option(int code, const char *word)
+{
+    const char letter[] = {'-', (char)optopt, '\0'};
+    int len = (int)strcspn(word, "=");
+    unsigned known = 0, begun = 0;
+
+    for (const struct option *o = options; o->name; o++) {
+        known += optopt == o->val;
+        begun += strncmp(o->name, word + MIN(len, 2), (size_t)MAX(len - 2, 0)) == 0;
+    }
+    /* A letter that is none may stand in the middle of a word not yet left behind. */
+    if (code == '?' && optopt > 0 && known == 0) {
+        word = letter;
+        len = 2;
+    }
+    fprintf(stderr, "ringtftpd: %s%.*s%s; try --help\n",
+            code == '?' && known == 0 && (optopt > 0 || begun == 0) ? "there is no option " : "",
+            len, word,
+            code == ':'                ? " needs a value"
+            : known > 0                ? " takes no value"
+            : optopt == 0 && begun > 0 ? " stands for more than one option"
+                                       : "");
+    return EX_USAGE;
 }
 
 static int parse_command(struct command *cmd, int argc, char **argv)
 {
     int opt;
 
-    while ((opt = getopt_long(argc, argv, "c:o:h", options, NULL)) != -1) {
-        int code = take_option(cmd, opt);
+    opterr = 0;
+    while ((opt = getopt_long(argc, argv, ":c:o:h", options, NULL)) != -1) {
+        int code = opt == '?' || opt == ':' ? complain_of_option(opt, argv[optind - 1])
+                                            : take_option(cmd, opt);
         if (code >= 0)
             return code;
     }
@@ -169,8 +197,12 @@ static int read_file(const struct command *cmd, struct conf *c, struct conf_erro
         return conf_read_file(c, cmd->file, error);
     int err = conf_reader_read(cmd->reader, &text, &len);
     if (err < 0) {
-        snprintf(error->text, sizeof(error->text), "%s: %s", cmd->file,
-                 err == -EPIPE ? "the process that reads it has ended" : strerror(-err));
+        if (err == -EACCES)
+            snprintf(error->text, sizeof(error->text), "%s: user \"%s\" cannot read it: %s",
+                     cmd->file, cmd->reader->user, strerror(-err));
+        else
+            snprintf(error->text, sizeof(error->text), "%s: %s", cmd->file,
+                     err == -EPIPE ? "the process that reads it has ended" : strerror(-err));
         return err;
     }
     err = conf_read_text(c, text, len, cmd->file, error);

@@ -52,7 +52,7 @@ MUST_CHECK int conf_check(const struct conf *c, struct conf_error *ret);
 /* The whole configuration as TOML that reads back to the same, with the doc lines when `comments`.
  */
 void conf_dump(const struct conf *c, bool comments, FILE *out);
-/* The rows of the OPTIONS part of the manual page, in mdoc/man. */
+/* man/ringtftpd.toml.5, in mdoc. */
 void conf_manual(FILE *out);
 /* docs/configuration.md. */
 void conf_markdown(FILE *out);

@@ -135,7 +135,35 @@ static void write_mdoc(FILE *out, const char *text)
 
 void conf_manual(FILE *out)
 {
-    fputs(".Bl -tag -width Ds\n", out);
+    fputs(
+        ".\\\" Made from the table of keys by conf-doc.\n"
+        ".Dd November 25, 2026\n"
+        ".Dt RINGTFTPD.TOML 5\n"
+        ".Os\n"
+        ".Sh NAME\n"
+        ".Nm ringtftpd.toml\n"
+        ".Nd configuration of ringtftpd\n"
+        ".Sh DESCRIPTION\n"
+        "The file that\n"
+        ".Xr ringtftpd 8\n"
+        "reads by\n"
+        ".Fl c\n"
+        "is TOML; every key may be left out.\n"
+        "A key\n"
+        ".Cm section.key\n"
+        "stands as\n"
+        ".Cm key\n"
+        "below the line\n"
+        ".Li [section] .\n"
+        "Unknown keys, wrong types and values out of range are errors.\n"
+        ".Pp\n"
+        "The option\n"
+        ".Fl o Ar section.key=value\n"
+        "sets any key from the command line, after the file: the value is TOML, and where a string "
+        "is\nexpected, bare words do as well, for a list with commas between them.\n"
+        ".Sh KEYS\n"
+        ".Bl -tag -width Ds\n",
+        out);
     for (size_t i = 0; i < conf_key_count; i++) {
         const struct conf_key *k = &conf_keys[i];
         char *facts = text_of(conf_doc_facts, k);
@@ -145,7 +173,7 @@ void conf_manual(FILE *out)
             write_mdoc(out, facts);
         free(facts);
     }
-    fputs(".El\n", out);
+    fputs(".El\n.Sh SEE ALSO\n.Xr ringtftpd 8\n", out);
 }
 
 /* Text in a cell of a Markdown table. */

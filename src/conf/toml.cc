@@ -136,6 +136,10 @@ unsigned find_long_line(std::string_view text)
     return 0;
 }
 
+/* A word without quotes looks to the library like the beginning of something else. */
+constexpr const char *value_hint =
+    " (a value is true or false without quotes, a number, text in quotes, or a list in brackets)";
+
 int parse(toml_doc **ret, std::string_view text, toml_error *ret_error)
 {
     if (const unsigned line = find_long_line(text)) {
@@ -149,8 +153,11 @@ int parse(toml_doc **ret, std::string_view text, toml_error *ret_error)
         const toml::parse_error &error = result.error();
         const std::string_view what = error.description();
         ret_error->place = place_of(error.source().begin);
-        snprintf(ret_error->text, sizeof(ret_error->text), "%.*s", static_cast<int>(what.size()),
-                 what.data());
+        const bool of_value = what.find("parsing value") != what.npos ||
+                              what.find("parsing boolean") != what.npos ||
+                              what.find("parsing floating-point") != what.npos;
+        snprintf(ret_error->text, sizeof(ret_error->text), "%.*s%s", static_cast<int>(what.size()),
+                 what.data(), of_value ? value_hint : "");
         /* It follows a file name in our sentence. */
         ret_error->text[0] =
             static_cast<char>(tolower(static_cast<unsigned char>(ret_error->text[0])));

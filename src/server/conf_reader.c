@@ -160,6 +160,7 @@ int conf_reader_start(struct conf_reader *r, const struct confinement *c)
 
     if (r->folder < 0)
         return 0;
+    r->user = c->who.user;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
         return -errno;
     r->pid = fork();

@@ -13,7 +13,8 @@
 #include "server/confine.h"
 
 struct conf_reader {
-    pid_t pid; /* 0: none */
+    const char *user; /* who reads, once started */
+    pid_t pid;        /* 0: none */
     int fd;
     int folder; /* that holds the file; until the start */
     const char *path;

@@ -1,5 +1,7 @@
 """The command line of ringtftpd: one sentence for each mistake and an exit code of sysexits.h."""
 
+import json
+import os
 import signal
 import socket
 import subprocess
@@ -47,11 +49,22 @@ def test_help():
 
 
 @pytest.mark.sanitize
-@pytest.mark.parametrize("arguments", [["--nonsense"], ["-x"], ["-c"], ["--listen"], ["surplus"]])
-def test_usage_mistakes(arguments):
-    code, out, err = run(*arguments)
-    assert (code, out) == (USAGE, "")
-    assert "--help" in err and "ringtftpd: " in err
+@pytest.mark.parametrize("arguments,problem", [
+    (["--nonsense"], "there is no option --nonsense; try --help"),
+    (["--nonsense=1"], "there is no option --nonsense; try --help"),
+    (["--self-test", "-xh"], "there is no option -x; try --help"),
+    (["-x"], "there is no option -x; try --help"),
+    (["-c"], "-c needs a value; try --help"),
+    (["--config"], "--config needs a value; try --help"),
+    (["--listen"], "--listen needs a value; try --help"),
+    (["--dump-config=1"], "--dump-config takes no value; try --help"),
+    (["--help=1"], "--help takes no value; try --help"),
+    (["--c"], "--c stands for more than one option; try --help"),
+    (["surplus"], "surplus: unexpected argument, expected options only (try --help)"),
+])
+def test_usage_mistakes(arguments, problem):
+    """One line, whatever the path that the program was started by."""
+    assert run(*arguments) == (USAGE, "", f"ringtftpd: {problem}\n")
 
 
 GOOD = """
@@ -73,6 +86,8 @@ def test_check_config_good(config):
     code, out, err = run("-c", config(GOOD), "--check-config")
     assert (code, err) == (OK, "")
     assert out.count("\n") == 1
+    assert run("-o", "root=/no/such/folder", "-o", "security.user=nobody-of-that-name",
+               "--check-config") == (OK, out, "")
 
 
 BAD = {
@@ -105,6 +120,9 @@ def test_check_config_bad(config, case):
     ("rot = '/'\n", ("1:1", "rot")),
     ("[log]\nformat = 'xml'\n", ("2:10", "log.format", "text", "json")),
     ("root = \n", ("1:",)),
+    ("[log]\nformat = text\n", ("2:11", "text in quotes")),
+    ("[log]\nformat = nein\n", ("2:11", "text in quotes")),
+    ("[write]\nenabled = yes\n", ("2:11", "true or false without quotes")),
     ("root = '/a'\nroot = '/b'\n", ("2:",)),
 ])
 def test_check_config_unknown(config, text, words):
@@ -125,6 +143,9 @@ def test_missing_config_file(tmp_path):
     ("performance.threads=0",
      "-o performance.threads: 0 is out of range, expected 1 to 256 threads"),
     ("write.enabled=1", "-o write.enabled: expected true or false, found an integer"),
+    ("write.enabled=yes", "-o write.enabled: error while parsing value: could not determine value "
+     "type (a value is true or false without quotes, a number, text in quotes, or a list in "
+     "brackets)"),
     ("root", "-o root: expected section.key=value"),
 ])
 def test_assignment_mistakes(assignment, sentence):
@@ -316,6 +337,19 @@ def test_reload_without_the_file(reloadable, tmp_path):
     server.process.send_signal(signal.SIGHUP)
     server.wait_line(lambda line: "ringtftpd.toml: No such file" in line)
     assert tftp.store(server.address(), "b", b"x") is None
+
+
+def test_reload_without_permission(reloadable, tmp_path):
+    """The user who may not read the file is named."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: who owns the file can always open it to itself")
+    server, _ = reloadable("[write]\nenabled = true\n")
+    (tmp_path / "ringtftpd.toml").chmod(0o600)
+    server.process.send_signal(signal.SIGHUP)
+    user = conftest.service_user().pw_name
+    line = server.wait_line(lambda line: "cannot read it" in line)
+    assert json.loads(line)["msg"] == (f'{tmp_path}/ringtftpd.toml: user "{user}" cannot read it: '
+                                       "Permission denied")
 
 
 def test_listening_means_serving(start, tmp_path):
