@@ -78,6 +78,32 @@ def test_self_test_command(tmp_path):
         assert result.stdout.splitlines()[-1].split() == ["result", "held"]
 
 
+def test_install_command(tmp_path):
+    """What the table says is there and nothing beside it; the units and the sample fit the rest."""
+    text = README.read_text(encoding="utf-8").split("## Installing")[1].split("\n## ")[0]
+    command = blocks("install")[0].strip().replace("-C build", f"-C {conftest.BUILD} --no-rebuild")
+    subprocess.run(["bash", "-c", command], env={**os.environ, "DESTDIR": str(tmp_path)},
+                   timeout=60, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    prefix = tmp_path / re.search(r"`/(usr/local)`:", text).group(1)
+    named = [path for row in re.findall(r"^\| (`.*?) \|", text, re.M)
+             for path in re.findall("`([^`]+)`", row)]
+    assert len(named) >= 8
+    assert [path for path in named if not (prefix / path).exists()] == []
+    files = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if not path.startswith(
+        tuple(str(prefix.relative_to(tmp_path) / path) for path in named))] == []
+
+    unit = (prefix / "lib/systemd/system/ringtftpd.service").read_text(encoding="ascii")
+    program, config = re.search(r"^ExecStart=/(\S+) -c (\S+)", unit, re.M).groups()
+    assert f"reads `{config}`" in text
+    sample = prefix / "share/doc/ringtftp/ringtftpd.toml"
+    for arguments in (["--version"], ["-c", sample, "--check-config"]):
+        subprocess.run([tmp_path / program, *arguments], stdout=subprocess.DEVNULL, timeout=20,
+                       check=True)
+    for page in ("man1/ringtftp.1", "man5/ringtftpd.toml.5", "man8/ringtftpd.8"):
+        assert (prefix / "share/man" / page).exists(), page
+
+
 def test_configuration(tmp_path):
     for number, block in enumerate(blocks("config")):
         path = tmp_path / f"{number}.toml"
