@@ -44,7 +44,7 @@ static void usage(FILE *out)
         "  -o SECTION.KEY=VALUE    set one configuration key; comes after the file\n"
         "      --check-config      read the configuration, say what is wrong with it, and exit; "
         "looks at\n"
-        "                          no folder, user or port (--self-test does)\n"
+        "                          no folder, user or port\n"
         "      --dump-config       print the whole configuration as TOML and exit\n"
         "      --self-test         shut itself in as configured, try to break out, say what held\n"
         "      --version           print the version and what was built in\n"
