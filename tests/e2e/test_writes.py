@@ -131,6 +131,9 @@ def test_max_size(start, tmp_path):
     assert (refused.opcode, refused.code) == (tftp.ERROR, tftp.E_DISK_FULL)
     assert tftp.store(server.address(), "b", CONTENT[:1000], options=[("tsize", 1000)]) is None
     assert names(tmp_path) == ["b"]
+    server.stop()
+    assert [(e["outcome"], e.get("reason")) for e in server.events("transfer")] == [
+        ("error", "File too large"), ("denied", "EFBIG"), ("ok", None)]
 
 
 def small_files_only():
