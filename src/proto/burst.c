@@ -7,11 +7,9 @@
 #define RETRY_WINDOWS_FIRST 16
 #define RETRY_WINDOWS_MAX   128
 
-/* Where a pause is no longer than the first, bursts of one cost little time; where it is not, they
- * are of two, unless losses are closer than HEAVY_SPACING; and as long as the second for each block
- * would be too slow, whatever is lost. */
-#define PAUSE_SHORT   (1 * NSEC_PER_MSEC)
-#define PAUSE_BLOCK   (5 * NSEC_PER_MSEC)
+/* With so many losses, and closer than this, bursts of two cost too much and blocks go out one
+ * by one. */
+#define HEAVY_LOSSES  4
 #define HEAVY_SPACING 30
 
 void tftp_burst_init(struct tftp_burst *b, uint16_t window)
@@ -49,37 +47,24 @@ static bool same_depth_again(struct tftp_burst *b, uint16_t depth)
     return b->depth_seen >= (depth == 1 ? 5 : 2);
 }
 
-static uint32_t least_size(const struct tftp_burst *b, nsec pause)
+void tftp_burst_on_loss(struct tftp_burst *b, uint64_t depth)
 {
-    uint32_t least = pause >= PAUSE_SHORT && b->spacing >= HEAVY_SPACING ? 2 : 1;
-
-    least = MAX(least, (uint32_t)MIN(pause / PAUSE_BLOCK, UINT16_MAX));
-    return MAX(MIN(least, b->window / 2u), 1u);
-}
-
-void tftp_burst_on_loss(struct tftp_burst *b, uint64_t depth, nsec pause)
-{
-    uint32_t size;
-
-    uint32_t first = (uint32_t)b->window * RETRY_WINDOWS_FIRST;
-    uint32_t most = (uint32_t)b->window * RETRY_WINDOWS_MAX;
-    bool at_once = b->losses == 0 && b->clean < b->window;
+    unsigned least;
+    uint16_t size;
 
     b->spacing = b->spacing == 0 ? b->clean : b->spacing - b->spacing / 4 + b->clean / 4;
     b->clean = 0;
-    b->losses++;
-    size = MIN(b->size / 2u, b->spacing / TFTP_BURST_SPACING);
-    if (at_once && depth > 0 && depth <= b->size / 2u) { /* perhaps all the client can hold */
-        size = b->buffers = (uint16_t)depth;
-        b->retry = first;
-    }
-    size = MIN(MAX(size, least_size(b, pause)), b->window);
+    least = ++b->losses >= HEAVY_LOSSES && b->spacing < HEAVY_SPACING ? 1 : 2;
+    size = (uint16_t)MIN(MAX(b->size / 2u, least), b->window);
     if (depth > 0 && depth < b->size && same_depth_again(b, (uint16_t)depth)) {
+        uint32_t first = (uint32_t)b->window * RETRY_WINDOWS_FIRST;
+        uint32_t most = (uint32_t)b->window * RETRY_WINDOWS_MAX;
+
         b->retry = b->buffers == depth ? MIN(2 * b->retry, most) : first;
         b->buffers = (uint16_t)depth;
-        size = (uint32_t)depth;
+        size = (uint16_t)depth;
     }
-    b->size = (uint16_t)size;
+    b->size = size;
 }
 
 struct tftp_burst_mark tftp_burst_mark(const struct tftp_burst *b)

@@ -4,19 +4,16 @@
  * less of what follows it: a receiver of RFC 7440 keeps nothing that comes out of order.
  *
  * Two things are learned apart. Random loss: a burst may be one block long for every
- * TFTP_BURST_SPACING blocks that pass between two losses, and one or two where losses are closer;
- * what that costs is in docs/design/2026-11-25-loss.md. A client with few receive buffers loses
- * always at the same depth of a burst: then bursts are just that deep, and more is tried again only
- * after a time that doubles with every failure, up to a bound: what looks like few buffers may have
- * been a storm.
+ * TFTP_BURST_SPACING blocks that pass between two losses, so resending stays near two or three
+ * blocks a loss. A client with few receive buffers loses always at the same depth of a burst:
+ * then bursts are just that deep, and more is tried again only after a time that doubles with
+ * every failure, up to a bound: what looks like few buffers may have been a storm.
  */
 #ifndef PROTO_BURST_H
 #define PROTO_BURST_H
 
 #include <stdbool.h>
 #include <stdint.h>
-
-#include "base/clock.h"
 
 #define TFTP_BURST_SPACING 100
 
@@ -50,9 +47,8 @@ static inline void tftp_burst_on_acked(struct tftp_burst *b, uint32_t blocks)
 void tftp_burst_on_clean(struct tftp_burst *b);
 
 /* Something has to be sent again. `depth`: how many blocks of its burst came before the lost
- * one; 0 also when that is not known. `pause`: between two bursts; the longer it is, the longer
- * are the shortest bursts. */
-void tftp_burst_on_loss(struct tftp_burst *b, uint64_t depth, nsec pause);
+ * one; 0 also when that is not known. */
+void tftp_burst_on_loss(struct tftp_burst *b, uint64_t depth);
 
 /* What a loss changes; to be taken back when it was none. */
 struct tftp_burst_mark {

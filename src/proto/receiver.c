@@ -8,11 +8,6 @@
 /* Blocks this far from the expected one, either way, are told apart. */
 #define HORIZON 32767
 
-/* Packets further apart than this are not of one train; senders that pace pause for longer. */
-#define TRAIN_PAUSE (150 * NSEC_PER_USEC)
-/* Of one gap, without a sign that the sender has heard one. */
-#define REPORTS_MAX 4
-
 /* As for the sender: a process that was stopped has not listened and may not judge. */
 #define TRIES_MIN 3
 
@@ -62,25 +57,18 @@ static void take(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t le
         want_ack(x);
 }
 
-/*
- * RFC 7440 section 4: the ACK of the last block in order tells the sender where to go on. Once for
- * all blocks of a train that follow the gap; again when the sender has started over and the block
- * is missing again; and a few times when it goes on behind the gap after a pause, later than an
- * answer takes: then it has not heard.
- */
+/* RFC 7440 section 4: the ACK of the last block in order tells the sender where to go on. Once,
+ * however many blocks of the window follow the gap; and again when the sender has started
+ * over and the block is missing again. */
 static void on_gap(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t block, nsec now)
 {
     bool reported = x->gap == x->expected;
     bool starts_over = block <= x->beyond && now >= x->ack_at + f->manners->resend_hold;
-    bool goes_on = x->reports < REPORTS_MAX && now >= x->beyond_at + TRAIN_PAUSE &&
-                   f->rto->srtt != 0 && now >= x->ack_at + 2 * f->rto->least;
 
     f->counts->duplicates++;
     x->beyond = block;
-    x->beyond_at = now;
-    if (reported && !starts_over && !goes_on)
+    if (reported && !starts_over)
         return;
-    x->reports = reported ? (uint8_t)MIN(x->reports + 1, REPORTS_MAX) : 1;
     x->gap = x->expected;
     want_ack(x);
 }

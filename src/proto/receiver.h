@@ -3,9 +3,8 @@
  * session; works on block indices (proto/block.h). Blocks are taken in order only, and only
  * what the owner has stored is acknowledged.
  *
- * ACKs go out at the end of a window (counted from the last ACK), after the last block, for each
- * gap once and a few times more while the sender does not seem to hear, once for each time the peer
- * starts to repeat what we have, and by the timer.
+ * ACKs go out at the end of a window (counted from the last ACK), after the last block, once
+ * for each gap, once for each time the peer starts to repeat what we have, and by the timer.
  */
 #ifndef PROTO_RECEIVER_H
 #define PROTO_RECEIVER_H
@@ -27,11 +26,9 @@ struct tftp_receiver {
     uint64_t beyond;      /* the block beyond the gap that came last; going back: as below */
     uint64_t repeat_from; /* the old block that came last; going back means: it starts over */
     nsec rto_at;          /* NSEC_NEVER when not set */
-    nsec beyond_at;       /* when it came */
     nsec ack_at;          /* when the last ACK went out */
     nsec waiting_since;   /* of the last progress, the peer's or our disk's */
     uint8_t tries;        /* timeouts since the last progress */
-    uint8_t reports;      /* of that gap */
     bool due;             /* an ACK is to be made */
     bool ack_fresh;       /* the last ACK went out once and nothing has answered it yet */
 };

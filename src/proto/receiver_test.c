@@ -140,30 +140,6 @@ static void a_gap_that_stays_is_reported_again(void **state)
     assert_acks(-1, T0 + 41 * MS);
 }
 
-/* The report is lost: the sender goes on behind the gap, later than it would have answered. */
-static void a_gap_is_reported_again_when_nobody_heard(void **state)
-{
-    nsec now = T0 + MS;
-    int again = 0;
-
-    (void)state;
-    opened(64);
-    takes(1, 512, now); /* a round trip of a millisecond */
-    tftp_session_stored(&s, 512, now);
-    for (uint64_t block = 3; block <= 8; block++)
-        refuses(block, 512, now);
-    assert_acks(1, now);
-    refuses(9, 512, now += 2 * MS - 100 * NSEC_PER_USEC); /* too early for an answer */
-    assert_acks(-1, now);
-    refuses(10, 512, now += 120 * NSEC_PER_USEC); /* of the same train */
-    assert_acks(-1, now);
-    for (uint64_t block = 11; block <= 40; block++) {
-        refuses(block, 512, now += 3 * MS);
-        again += fixture_take(&s, now).controls == 1;
-    }
-    assert_int_equal(again, 3); /* and then no more */
-}
-
 static void old_blocks_are_answered_once(void **state)
 {
     (void)state;
@@ -445,7 +421,6 @@ int main(void)
         cmocka_unit_test(an_ack_for_each_window),
         cmocka_unit_test(a_gap_is_reported_once),
         cmocka_unit_test(a_gap_that_stays_is_reported_again),
-        cmocka_unit_test(a_gap_is_reported_again_when_nobody_heard),
         cmocka_unit_test(old_blocks_are_answered_once),
         cmocka_unit_test(blocks_out_of_place),
         cmocka_unit_test(first_block_lost),

@@ -12,7 +12,6 @@
 struct tftp_rto {
     nsec srtt;     /* smoothed round trip; 0 before the first sample */
     nsec rttvar;   /* its mean deviation */
-    nsec least;    /* none was shorter so far; NSEC_NEVER before the first sample */
     nsec interval; /* the timeout now, doublings included */
     nsec min, max; /* bounds of interval */
 };

@@ -6,9 +6,8 @@
 #include "base/util.h"
 #include "proto/block.h"
 
-/* A receiver tells it from the time between two packets of a train. */
-#define PACE_MIN        (200 * NSEC_PER_USEC)
-#define PACE_MAX        (10 * NSEC_PER_MSEC) /* for any reason but the round trip */
+#define PACE_MIN        (100 * NSEC_PER_USEC)
+#define PACE_MAX        (10 * NSEC_PER_MSEC)
 #define PACE_UNMEASURED (1 * NSEC_PER_MSEC)
 /* How long the repetitions of the last block go on at least, however short the timeouts. */
 #define FINAL_SPAN (3 * NSEC_PER_SEC)
@@ -67,16 +66,10 @@ static uint64_t window_end(const struct tftp_sender *x)
     return x->last < end ? x->last + 1 : end;
 }
 
-/*
- * A little more than a round trip: what the burst lost should be known before the next. The mean is
- * of whole windows, and a busy moment at the start may have made it long, so it counts only as far
- * as the pauses between two losses take no longer than the repair of one.
- */
-static nsec pace_gap(const struct tftp_sender *x, const struct tftp_flow *f)
+static nsec pace_gap(const struct tftp_sender *x, const struct tftp_rto *rto)
 {
-    const struct tftp_rto *rto = f->rto;
-    nsec most = MAX(2 * rto->least, f->manners->resend_hold / MAX(x->burst.spacing, 1U));
-    nsec gap = MIN(rto->srtt + MAX(rto->rttvar, rto->srtt / 8), most);
+    /* A little more than a round trip: what the burst lost should be known before the next. */
+    nsec gap = rto->srtt + MAX(rto->rttvar, rto->srtt / 8);
 
     gap = rto->srtt == 0 ? PACE_UNMEASURED : MAX(gap, PACE_MIN);
     /* Longer while nothing gets through: a client may need more time for a block than for the
@@ -142,9 +135,9 @@ void tftp_sender_rewind(struct tftp_sender *x)
 }
 
 /* Everything from the first missing block on is to be sent again (RFC 7440 section 4). */
-static void restart(struct tftp_sender *x, const struct tftp_flow *f, uint64_t depth)
+static void restart(struct tftp_sender *x, uint64_t depth)
 {
-    tftp_burst_on_loss(&x->burst, depth, pace_gap(x, f));
+    tftp_burst_on_loss(&x->burst, depth);
     tftp_sender_rewind(x);
 }
 
@@ -155,7 +148,7 @@ static void restart_for_gap(struct tftp_sender *x, const struct tftp_flow *f, ns
     f->counts->resent_gap++;
     x->mark = tftp_burst_mark(&x->burst);
     x->was_spoiled = x->spoiled;
-    restart(x, f, run != NULL ? x->base - run->first : 0);
+    restart(x, run != NULL ? x->base - run->first : 0);
     x->gap_restarted = now;
     x->doubts = x->doubts > 0 ? x->doubts - 1 : 0;
 }
@@ -169,8 +162,7 @@ static void judge_restart(struct tftp_sender *x, const struct tftp_flow *f, uint
     const struct tftp_run *run = run_of(x, block);
     nsec sent = run != NULL ? run->sent : x->gap_restarted;
 
-    if (x->gap_restarted != 0 &&
-        (block >= x->next || now < sent + nsec_min(f->rto->srtt / 2, f->rto->least))) {
+    if (x->gap_restarted != 0 && (block >= x->next || now < sent + f->rto->srtt / 2)) {
         x->doubts = DOUBTS;
         tftp_burst_undo(&x->burst, &x->mark);
         x->spoiled = x->was_spoiled;
@@ -312,7 +304,7 @@ static enum tftp_sender_verdict on_timeout(struct tftp_sender *x, const struct t
         x->tries++;
     f->counts->resent_timeout++;
     tftp_rto_back_off(f->rto);
-    restart(x, f, 0);
+    restart(x, 0);
     if (is_probe(x->tries)) {
         x->probing = true;
         x->limit = MIN(x->limit, x->base + MIN(x->burst.size, PROBE_BLOCKS));
@@ -384,7 +376,7 @@ static void pace(struct tftp_sender *x, const struct tftp_flow *f, uint32_t bloc
         x->burst_left = x->burst.size;
         pause = true;
     }
-    x->pace_at = pause && x->next < window_end(x) ? now + pace_gap(x, f) : 0;
+    x->pace_at = pause && x->next < window_end(x) ? now + pace_gap(x, f->rto) : 0;
 }
 
 void tftp_sender_sent(struct tftp_sender *x, const struct tftp_flow *f, uint32_t blocks, nsec now)

@@ -38,19 +38,19 @@ struct tftp_sender {
     uint64_t gap_base; /* the value of `base` whose gap was reported, repaired or not */
     nsec rto_at;       /* dates, NSEC_NEVER when not set */
     nsec gap_at;
-    nsec pace_at;            /* no block before this; 0: no pause */
-    nsec gap_restarted;      /* for a gap, and no progress since; 0: not so */
-    nsec resent_at;          /* when a block was sent again last */
-    nsec waiting_since;      /* of the last progress, or the first block sent after it */
-    uint32_t burst_left;     /* blocks that may still go out before the next pause */
-    uint8_t tries;           /* timeouts since the last progress */
-    uint8_t newest;          /* of runs */
-    uint8_t doubts;          /* restarts that are waited for longer, as one was in vain */
-    bool held : 1;           /* nothing goes out before gap_at or progress */
-    bool probing : 1;        /* nothing beyond `limit` before an ACK or a timeout */
-    bool spoiled : 1;        /* something of this window had to be sent again */
-    bool was_spoiled : 1;    /* before the restart for a gap */
-    bool final_ack_moot : 1; /* we are the server: nobody repeats a lost final ACK */
+    nsec pace_at;        /* no block before this; 0: no pause */
+    nsec gap_restarted;  /* for a gap, and no progress since; 0: not so */
+    nsec resent_at;      /* when a block was sent again last */
+    nsec waiting_since;  /* of the last progress, or the first block sent after it */
+    uint32_t burst_left; /* blocks that may still go out before the next pause */
+    uint8_t tries;       /* timeouts since the last progress */
+    uint8_t newest;      /* of runs */
+    uint8_t doubts;      /* restarts that are waited for longer, as one was in vain */
+    bool held;           /* nothing goes out before gap_at or progress */
+    bool probing;        /* nothing beyond `limit` before an ACK or a timeout */
+    bool spoiled;        /* something of this window had to be sent again */
+    bool was_spoiled;    /* before the restart for a gap */
+    bool final_ack_moot; /* we are the server: nobody repeats a lost final ACK */
     struct tftp_burst burst;
     struct tftp_burst_mark mark; /* of `burst` before that restart */
     struct tftp_run runs[TFTP_RUNS];
