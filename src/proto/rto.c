@@ -12,7 +12,7 @@ static nsec bounded(const struct tftp_rto *r, nsec interval)
 void tftp_rto_init(struct tftp_rto *r, nsec first, nsec min, nsec max)
 {
     assert(min > 0 && max >= min);
-    *r = (struct tftp_rto){.min = min, .max = max};
+    *r = (struct tftp_rto){.least = NSEC_NEVER, .min = min, .max = max};
     r->interval = MIN(MAX(first, 1), max);
 }
 
@@ -35,6 +35,7 @@ void tftp_rto_fix(struct tftp_rto *r, nsec first)
 void tftp_rto_sample(struct tftp_rto *r, nsec rtt)
 {
     rtt = MAX(rtt, 1);
+    r->least = nsec_min(r->least, rtt);
     if (r->srtt == 0) { /* RFC 6298 section 2.2 */
         r->srtt = rtt;
         r->rttvar = rtt / 2;
@@ -49,7 +50,12 @@ void tftp_rto_sample(struct tftp_rto *r, nsec rtt)
 
 void tftp_rto_settle(struct tftp_rto *r, nsec upper)
 {
-    if (r->srtt != 0)
+    if (r->srtt == 0)
+        return;
+    r->least = nsec_min(r->least, MAX(upper, 1));
+    if (upper < r->srtt)
+        tftp_rto_sample(r, upper);
+    else
         r->interval = MIN(r->interval, MAX(bounded(r, r->srtt + 4 * r->rttvar), upper));
 }
 
@@ -65,5 +71,6 @@ nsec tftp_rto_round_trip(const struct tftp_rto *r)
 
 nsec tftp_rto_shortest(const struct tftp_rto *r)
 {
-    return r->srtt - MIN(2 * r->rttvar, r->srtt / 2);
+    /* The mean is of whole windows, which take their time to arrive. */
+    return nsec_min(r->least / 2, r->srtt - MIN(2 * r->rttvar, r->srtt / 2));
 }

@@ -12,6 +12,7 @@
 struct tftp_rto {
     nsec srtt;     /* smoothed round trip; 0 before the first sample */
     nsec rttvar;   /* its mean deviation */
+    nsec least;    /* none was shorter so far; NSEC_NEVER before the first sample */
     nsec interval; /* the timeout now, doublings included */
     nsec min, max; /* bounds of interval */
 };
@@ -30,7 +31,8 @@ void tftp_rto_fix(struct tftp_rto *r, nsec first);
 void tftp_rto_sample(struct tftp_rto *r, nsec rtt);
 
 /* A packet sent once was answered within `upper`, but the answer may have waited for something
- * else: no sample, but what there is of a backoff ends. */
+ * else: a sample only if that is less than the mean, which is too long then; what there is of a
+ * backoff ends. */
 void tftp_rto_settle(struct tftp_rto *r, nsec upper);
 
 /* A timeout expired: doubles the interval, up to its maximum (RFC 6298 section 5.5). */

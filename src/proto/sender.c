@@ -68,10 +68,14 @@ static uint64_t window_end(const struct tftp_sender *x)
 
 static nsec pace_gap(const struct tftp_sender *x, const struct tftp_rto *rto)
 {
-    /* A little more than a round trip: what the burst lost should be known before the next. */
-    nsec gap = rto->srtt + MAX(rto->rttvar, rto->srtt / 8);
+    nsec gap = PACE_UNMEASURED;
 
-    gap = rto->srtt == 0 ? PACE_UNMEASURED : MAX(gap, PACE_MIN);
+    /* A little more than a round trip: what the burst lost should be known before the next. The
+     * mean may be far from the truth yet, where a client was busy at the start. */
+    if (rto->srtt != 0) {
+        gap = nsec_min(rto->srtt + MAX(rto->rttvar, rto->srtt / 8), 4 * rto->least);
+        gap = MAX(gap, PACE_MIN);
+    }
     /* Longer while nothing gets through: a client may need more time for a block than for the
      * packets that the round trip was measured with. */
     return MIN(gap << MIN(x->tries, (uint8_t)TRIES_WHOLE), PACE_MAX);
@@ -162,7 +166,8 @@ static void judge_restart(struct tftp_sender *x, const struct tftp_flow *f, uint
     const struct tftp_run *run = run_of(x, block);
     nsec sent = run != NULL ? run->sent : x->gap_restarted;
 
-    if (x->gap_restarted != 0 && (block >= x->next || now < sent + f->rto->srtt / 2)) {
+    if (x->gap_restarted != 0 &&
+        (block >= x->next || now < sent + nsec_min(f->rto->srtt, f->rto->least) / 2)) {
         x->doubts = DOUBTS;
         tftp_burst_undo(&x->burst, &x->mark);
         x->spoiled = x->was_spoiled;
