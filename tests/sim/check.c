@@ -10,8 +10,10 @@
 
 #define ERROR_BYTES_MAX 64
 #define FIRST_REPLY_MAX (TFTP_HEADER_LEN + TFTP_BLKSIZE_DEFAULT)
-#define DISK_SLOW       (40 * NSEC_PER_MSEC) /* the peer repeats himself meanwhile */
-#define SPINS_MAX       10000
+/* A window of large blocks may need four reads one after the other; a peer whose shortest timer is
+ * 100 ms repeats himself meanwhile. */
+#define DISK_SLOW (25 * NSEC_PER_MSEC)
+#define SPINS_MAX 10000
 /* A disk hangs 30 seconds, timers double up to 10. */
 #define RECOVERY_OK (60 * NSEC_PER_SEC)
 /* At the limit of transfers, a place: peers that went away have it until the patience with them and
