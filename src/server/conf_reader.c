@@ -99,14 +99,14 @@ static int fence_files(const struct conf_reader *r)
         return err;
     int target = realpath(r->path, real) ? open_folder(real) : -1;
     err = landlock_allow(&l, r->folder, LANDLOCK_USE_READ);
-    if (err == 0 && target >= 0)
-        err = landlock_allow(&l, target, LANDLOCK_USE_READ);
-    if (target >= 0)
+    if (target >= 0) {
+        int other = landlock_allow(&l, target, LANDLOCK_USE_READ);
+        err = err < 0 ? err : other;
         close(target);
-    if (err == 0)
-        return landlock_enforce(&l);
-    landlock_close(&l);
-    return err;
+    }
+    /* What cannot be allowed is not read: the fence stands all the same. */
+    int fence = landlock_enforce(&l);
+    return fence < 0 ? fence : err;
 }
 
 /* As the server itself; what it lacks, the server lacks too and says so. */
@@ -217,6 +217,8 @@ int conf_reader_read(struct conf_reader *r, char **ret_text, size_t *ret_len)
     struct answer answer;
 
     if (!r->pid || !send_all(r->fd, "", 1) || !receive_all(r->fd, &answer, sizeof(answer)))
+        return -EPIPE;
+    if (answer.result > FILE_BYTES_MAX) /* whoever says that is not our reader any more */
         return -EPIPE;
     if (answer.result < 0)
         return (int)answer.result;

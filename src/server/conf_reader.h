@@ -31,7 +31,7 @@ MUST_CHECK int conf_reader_prepare(struct conf_reader *r, const char *path);
  */
 MUST_CHECK int conf_reader_start(struct conf_reader *r, const struct confinement *c);
 /* What the file holds now; to be freed. 0, or -errno of opening or reading it; -EPIPE: the process
- * is gone. */
+ * is gone, or says more than it can have read. */
 MUST_CHECK int conf_reader_read(struct conf_reader *r, char **ret_text, size_t *ret_len);
 void conf_reader_stop(struct conf_reader *r);
 

@@ -57,7 +57,9 @@ static const uint32_t plain[] = {
     SYS_epoll_create1,
     SYS_epoll_ctl,
     SYS_epoll_pwait,
+#ifdef SYS_epoll_pwait2
     SYS_epoll_pwait2,
+#endif
     SYS_eventfd2,
     SYS_ppoll,
     SYS_nanosleep,
