@@ -231,7 +231,7 @@ def test_A08_many_sources(start, lab, tmp_path):
     start_at = time.monotonic()
     lab.send(reflect.frame(reflect.numbered(reflect.SILENT[4], n % 256), 2000 + n // 256, raw)
              for n in range(1, 10000))
-    settled(lab, server, 300)
+    settled(lab, server, 200)  # about 390 answers; some are a second one to the same request
     seconds = time.monotonic() - start_at
     got = [p for packets in lab.by_target().values() for p in packets]
     excess = sum(len(p.payload) - len(raw) for p in got)

@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+import time
 
 import conftest
 import network
@@ -80,7 +81,12 @@ def test_F40_few_descriptors(start, tmp_path):
         assert any(answers)
     finally:
         for own in peers:
+            own.receive(0)
             if own.tid:
                 own.reply(tftp.error(0))
             own.socket.close()
+    # Who was answered after that is known to be gone when he is asked again.
+    end = time.monotonic() + 30
+    while server.counters()["transfers_active"]:
+        assert time.monotonic() < end
     server.works()
