@@ -484,38 +484,6 @@ static void four_gigabytes_and_more(void **state)
     assert_true(size / 65464 > 65536);
 }
 
-/* RFC 6298 section 2 and Karn: samples only of what went out once. */
-static void round_trips(void **state)
-{
-    struct tftp_rto r;
-
-    (void)state;
-    tftp_rto_init(&r, 200 * MS, 100 * MS, 10000 * MS);
-    assert_int_equal(r.interval, 200 * MS);
-    tftp_rto_back_off(&r);
-    assert_int_equal(r.interval, 400 * MS);
-    tftp_rto_sample(&r, 80 * MS); /* srtt 80, rttvar 40 */
-    assert_int_equal(r.interval, 240 * MS);
-    tftp_rto_sample(&r, 160 * MS); /* srtt 90, rttvar 50 */
-    assert_int_equal(r.interval, 290 * MS);
-    for (int i = 0; i < 100; i++)
-        tftp_rto_sample(&r, MS);
-    assert_int_equal(r.interval, 100 * MS);
-    for (int i = 0; i < 100; i++)
-        tftp_rto_back_off(&r);
-    assert_int_equal(r.interval, 10000 * MS);
-    tftp_rto_settle(&r, 500 * MS);
-    assert_int_equal(r.interval, 500 * MS);
-    tftp_rto_cap(&r, 300 * MS);
-    assert_int_equal(r.interval, 300 * MS);
-    tftp_rto_init(&r, 200 * MS, 100 * MS, 10000 * MS);
-    tftp_rto_fix(&r, 3000 * MS);
-    tftp_rto_sample(&r, MS);
-    assert_int_equal(r.interval, 3000 * MS);
-    tftp_rto_back_off(&r);
-    assert_int_equal(r.interval, 6000 * MS);
-}
-
 /* A round trip longer than the timeout is learned all the same: the doubled interval stays
  * until a block has been answered that went out once. */
 static void long_round_trips_are_learned(void **state)
@@ -536,68 +504,6 @@ static void long_round_trips_are_learned(void **state)
     }
     assert_in_range(s.counts.blocks_resent, 1, 10);
     assert_true(s.rto.interval > rtt);
-}
-
-static void bursts_follow_losses(void **state)
-{
-    struct tftp_burst b;
-
-    (void)state;
-    tftp_burst_init(&b, 64);
-    assert_false(tftp_burst_lossy(&b));
-    tftp_burst_on_acked(&b, 64);
-    tftp_burst_on_loss(&b, 0);
-    assert_int_equal(b.size, 32);
-    for (int i = 0; i < 10; i++)
-        tftp_burst_on_loss(&b, 0);
-    assert_int_equal(b.size, 1); /* loss upon loss */
-    for (int i = 0; i < 2000; i++) {
-        tftp_burst_on_acked(&b, 64);
-        tftp_burst_on_clean(&b);
-    }
-    assert_int_equal(b.size, 64);
-    /* Losses at one depth: the client's buffers; more is tried ever more seldom. */
-    tftp_burst_on_loss(&b, 4);
-    tftp_burst_on_loss(&b, 4);
-    assert_int_equal(b.size, 4);
-    for (uint32_t before = 0, n = 0, i = 0; i < 3; i++) {
-        for (n = 0; b.size <= 4; n++) {
-            tftp_burst_on_acked(&b, 64);
-            tftp_burst_on_clean(&b);
-        }
-        assert_true(n > before);
-        before = n;
-        tftp_burst_on_loss(&b, 4);
-        assert_int_equal(b.size, 4);
-    }
-    tftp_burst_init(&b, 1);
-    tftp_burst_on_loss(&b, 0);
-    assert_int_equal(b.size, 1);
-}
-
-/* However long a storm was: full windows again soon after it. */
-static void bursts_recover_from_a_storm(void **state)
-{
-    static const uint16_t windows[] = {2, 4, 16, 64};
-    struct tftp_burst b;
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(windows); i++) {
-        uint32_t clean = 0;
-
-        tftp_burst_init(&b, windows[i]);
-        for (uint32_t n = 0; n < 5000; n++) {
-            tftp_burst_on_acked(&b, n % 5 ? n % 5 : 300);
-            tftp_burst_on_clean(&b);
-            tftp_burst_on_loss(&b, b.size > 1);
-        }
-        while (b.size < windows[i]) {
-            assert_true(clean < 500u * windows[i]);
-            tftp_burst_on_acked(&b, b.size);
-            clean += b.size;
-            tftp_burst_on_clean(&b);
-        }
-    }
 }
 
 /* A restart that was in vain says nothing about the network. */
@@ -679,10 +585,7 @@ int main(void)
         cmocka_unit_test(sizes_end_right),
         cmocka_unit_test(size_may_come_late),
         cmocka_unit_test(four_gigabytes_and_more),
-        cmocka_unit_test(round_trips),
         cmocka_unit_test(long_round_trips_are_learned),
-        cmocka_unit_test(bursts_follow_losses),
-        cmocka_unit_test(bursts_recover_from_a_storm),
         cmocka_unit_test(a_restart_in_vain_is_forgotten),
         cmocka_unit_test(answers_to_a_restart_in_vain_are_no_hint),
     };
