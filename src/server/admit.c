@@ -61,7 +61,7 @@ static void send_error(struct worker *w, const struct net_rx *rx, struct net_soc
 static void refuse(struct worker *w, const struct net_rx *rx, enum tftp_error code,
                    const char *text)
 {
-    send_error(w, rx, ports_for_error(&w->ports, w->settings, rx->socket), code, text);
+    send_error(w, rx, ports_for_error(&w->ports, w->settings, rx->socket, &rx->peer), code, text);
 }
 
 static void deny(struct worker *w, const struct net_rx *rx, const struct tftp_request *request,

@@ -1,6 +1,7 @@
 #include "server/listen.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,6 +165,21 @@ int listen_take(struct listen_set *set, const struct conf *c, int first, unsigne
         set->fds[taken[a]++ * set->addresses + a] = first + (int)i;
     }
     return 0;
+}
+
+bool listen_hears(const struct listen_set *set, uint16_t family)
+{
+    for (unsigned a = 0; a < set->addresses; a++) {
+        int v6only = 1;
+        socklen_t len = sizeof(v6only);
+
+        if (set->addrs[a].family == family)
+            return true;
+        if (family == AF_INET &&
+            getsockopt(set->fds[a], IPPROTO_IPV6, IPV6_V6ONLY, &v6only, &len) == 0 && !v6only)
+            return true;
+    }
+    return false;
 }
 
 void listen_log(const struct listen_set *set)

@@ -33,6 +33,8 @@ MUST_CHECK int listen_open(struct listen_set *set, const struct conf *c, unsigne
  */
 MUST_CHECK int listen_take(struct listen_set *set, const struct conf *c, int first, unsigned count,
                            char *error, size_t size);
+/* Whether clients of this family can reach one of them; an IPv6 socket may be for both. */
+bool listen_hears(const struct listen_set *set, uint16_t family);
 /* Says each address in the log. */
 void listen_log(const struct listen_set *set);
 /* Closes what no worker has taken. */

@@ -185,9 +185,9 @@ void ports_release(struct ports *p, struct net_socket *socket)
 }
 
 struct net_socket *ports_for_error(struct ports *p, const struct settings *s,
-                                   struct net_socket *listener)
+                                   struct net_socket *listener, const struct addr *peer)
 {
-    unsigned f = family_index(listener->local.family);
+    unsigned f = family_index(peer->family);
 
     if (s->ports == PORTS_SINGLE || p->count[f] == 0)
         return listener;

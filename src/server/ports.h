@@ -72,8 +72,8 @@ MUST_CHECK int ports_take(struct ports *p, const struct settings *s, const struc
                           struct port *private_port, struct net_socket **ret);
 void ports_release(struct ports *p, struct net_socket *socket);
 
-/* A socket for an ERROR outside any transfer. */
+/* A socket for an ERROR to this peer outside any transfer. */
 struct net_socket *ports_for_error(struct ports *p, const struct settings *s,
-                                   struct net_socket *listener);
+                                   struct net_socket *listener, const struct addr *peer);
 
 #endif

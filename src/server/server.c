@@ -303,17 +303,12 @@ static int get_sockets(struct server *s, char *error, size_t size)
 static int make_worker(struct server *s, struct worker *w)
 {
     struct net_config config = settings_net_config(s->conf);
-    bool v4 = false, v6 = false;
 
     w->settings = settings_new(s->conf, s->listen.workers);
     if (!w->settings)
         return -ENOMEM;
-    for (unsigned a = 0; a < s->listen.addresses; a++) {
-        v4 |= s->listen.addrs[a].family == AF_INET;
-        v6 |= s->listen.addrs[a].family == AF_INET6;
-    }
-    return ports_bind(&w->bound, &config, w->settings, (unsigned)s->conf->network_shared_ports, v4,
-                      v6);
+    return ports_bind(&w->bound, &config, w->settings, (unsigned)s->conf->network_shared_ports,
+                      listen_hears(&s->listen, AF_INET), listen_hears(&s->listen, AF_INET6));
 }
 
 static int make_workers(struct server *s, char *error, size_t size)

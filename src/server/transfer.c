@@ -168,7 +168,7 @@ static void refuse_open(struct transfer *t, int err)
     uint8_t packet[TFTP_HEADER_LEN + TFTP_ERROR_TEXT_MAX + 1];
     enum tftp_error code = tftp_error_from_errno(err, t->writing);
     size_t n = tftp_build_error(packet, sizeof(packet), code, transfer_error_text(code, err));
-    struct net_socket *s = ports_for_error(&w->ports, w->settings, t->listener);
+    struct net_socket *s = ports_for_error(&w->ports, w->settings, t->listener, &t->x.peer);
 
     charge_only(t, n > t->request_len ? n - t->request_len : 0);
     t->charge = 0; /* spent */

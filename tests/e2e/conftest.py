@@ -1,6 +1,8 @@
 """Starts ringtftpd for the tests: any free port, one folder of its own, watched to the end."""
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import pathlib
@@ -340,6 +342,18 @@ def _starter():
             server.kill()
     if problem:
         raise problem
+
+
+@contextlib.contextmanager
+def handed(*sockets):
+    """Arguments of start() for a server that gets these from a service manager (sd_listen_fds(3))."""
+    high = [fcntl.fcntl(sock, fcntl.F_DUPFD, 20) for sock in sockets]
+    places = " ".join(f"{3 + i}<&{fd}" for i, fd in enumerate(high))
+    # LISTEN_PID is the server's own: a shell sets it and becomes the server.
+    yield {"program": ("/bin/bash", "-c", f'LISTEN_PID=$$ LISTEN_FDS={len(high)} exec "$@" {places}',
+                       "bash", PROGRAM), "inherited": high}
+    for fd in high:
+        os.close(fd)
 
 
 def pattern(size, seed=None):

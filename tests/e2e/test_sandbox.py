@@ -2,7 +2,6 @@
 server that has been taken over (tests/helpers/break_out.c)."""
 
 import errno
-import fcntl
 import os
 import pathlib
 import re
@@ -484,13 +483,10 @@ def test_sockets_from_systemd(start, tmp_path):
     notify.bind(str(tmp_path / "notify"))
     notify.settimeout(20)
 
-    high = [fcntl.fcntl(sock, fcntl.F_DUPFD, 20) for sock in own]
-    # LISTEN_PID is the server's own: a shell sets it and becomes the server.
-    program = ("/bin/bash", "-c", "LISTEN_PID=$$ LISTEN_FDS=2 exec \"$@\" "
-               f"3<&{high[0]} 4<&{high[1]}", "bash", conftest.PROGRAM)
     try:
-        server = start(root, listen=("127.0.0.1:0",), program=program, inherited=high,
-                       environment={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        with conftest.handed(*own) as arguments:
+            server = start(root, listen=("127.0.0.1:0",), **arguments,
+                           environment={"NOTIFY_SOCKET": str(tmp_path / "notify")})
         assert notify.recv(100) == b"READY=1"
         assert server.addresses == [("127.0.0.1", port)]
         for _ in range(8):
@@ -500,8 +496,6 @@ def test_sockets_from_systemd(start, tmp_path):
     finally:
         for sock in (*own, notify):
             sock.close()
-        for fd in high:
-            os.close(fd)
 
 
 def test_systemd_units(tmp_path):
