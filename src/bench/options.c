@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/option_error.h"
 #include "bench/corpus.h"
 #include "bench/profile.h"
 #include "bench/spec.h"
@@ -337,11 +338,10 @@ static int take_options(struct bench_parse *p, int argc, char **argv)
     optind = 0; /* getopt(3): begin anew */
     opterr = 0;
     while (err == 0 && (opt = getopt_long(argc, argv, letters, options, NULL)) != -1) {
-        const char *word = argv[optind > 0 ? optind - 1 : 0];
-        if (opt == '?')
-            return bench_spec_complain(p, "%s: there is no such option (try --help)", word);
-        if (opt == ':')
-            return bench_spec_complain(p, "%s: expected a value", word);
+        if (opt == '?' || opt == ':') {
+            option_error(opt, argv[optind > 0 ? optind - 1 : 0], options, p->error, p->error_size);
+            return -EINVAL;
+        }
         const struct row *row = row_of(opt);
         if (!row->take)
             return row->letter == 'h' ? BENCH_OPTIONS_HELP : BENCH_OPTIONS_VERSION;

@@ -215,8 +215,8 @@ static void test_mistakes(void **state)
     wrong("127.0.0.1 --arrivals odd f", "random or even");
     wrong("127.0.0.1 --put --put-as %x f", "per cent");
     wrong("127.0.0.1 --put --put-as a% f", "per cent");
-    wrong("127.0.0.1 --bogus f", "no such option");
-    wrong("127.0.0.1 f --blksize", "expected a value");
+    wrong("127.0.0.1 --bogus f", "there is no option --bogus (try --help)");
+    wrong("127.0.0.1 f --blksize", "--blksize needs a value (try --help)");
     wrong("127.0.0.1:0 f", "port");
     wrong("host:port f", "HOST:PORT");
     assert_int_equal(parse("--help"), BENCH_OPTIONS_HELP);

@@ -9,6 +9,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/option_error.h"
 #include "conf/conf.h"
 #include "config.h"
 #include "obs/log.h"
@@ -115,30 +116,12 @@ static int take_option(struct command *cmd, int opt)
     return EX_USAGE;
 }
 
-/* What getopt_long() made nothing of; `word` is what it looked at last. */
 static int complain_of_option(int code, const char *word)
 {
-    const char letter[] = {'-', (char)optopt, '\0'};
-    int len = (int)strcspn(word, "=");
-    unsigned known = 0, begun = 0;
+    char text[256];
 
-    for (const struct option *o = options; o->name; o++) {
-        known += optopt == o->val;
-        begun += strncmp(o->name, word + MIN(len, 2), (size_t)MAX(len - 2, 0)) == 0;
-    }
-    /* A letter that is none may stand in the middle of a word not yet left behind. */
-    if (code == '?' && optopt > 0 && known == 0) {
-        word = letter;
-        len = 2;
-    }
-    fprintf(stderr, "ringtftpd: %s%.*s%s; try --help\n",
-            code == '?' && known == 0 && (optopt > 0 || begun == 0) ? "there is no option " : "",
-            len, word,
-            code == ':'                ? " needs a value"
-            : known > 0                ? " takes no value"
-            : optopt == 0 && begun > 0 ? " stands for more than one option"
-                                       : "");
-    return EX_USAGE;
+    option_error(code, word, options, text, sizeof(text));
+    return complain(EX_USAGE, text);
 }
 
 static int parse_command(struct command *cmd, int argc, char **argv)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/option_error.h"
 #include "proto/negotiate.h"
 
 void client_error_set(struct client_error *e, const char *fmt, ...)
@@ -341,35 +342,6 @@ static int take(struct client_options *o, const struct client_option *option,
     return option->take(o, option, optarg, error);
 }
 
-/* A long option that is none, or the beginning of several. */
-static void complain_of_name(const char *word, struct client_error *error)
-{
-    size_t len = strcspn(word + 2, "=");
-
-    for (unsigned i = 0; i < client_option_count; i++)
-        if (strncmp(client_options[i].name, word + 2, len) == 0) {
-            client_error_set(error, "%.*s stands for more than one option (try --help)",
-                             (int)len + 2, word);
-            return;
-        }
-    client_error_set(error, "there is no option %.*s (try --help)", (int)len + 2, word);
-}
-
-static int complain(int code, char **argv, struct client_error *error)
-{
-    if (code == '?' && optopt > 0 && optopt < LONG_BASE) {
-        client_error_set(error, "there is no option -%c (try --help)", optopt);
-    } else if (optopt > 0 && optopt < LONG_BASE) {
-        client_error_set(error, "-%c needs a value (try --help)", optopt);
-    } else if (optopt >= LONG_BASE) {
-        client_error_set(error, "--%s %s (try --help)", client_options[optopt - LONG_BASE].name,
-                         code == ':' ? "needs a value" : "takes no value");
-    } else {
-        complain_of_name(argv[optind - 1], error);
-    }
-    return -EINVAL;
-}
-
 /* What the options say together. */
 static int check(const struct client_options *o, struct client_error *error)
 {
@@ -418,8 +390,10 @@ int client_options_parse(struct client_options *o, int argc, char **argv, int *r
     opterr = 0;
     while ((code = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
         const struct client_option *option = code == '?' || code == ':' ? NULL : option_of(code);
-        if (!option)
-            return complain(code, argv, error);
+        if (!option) {
+            option_error(code, argv[optind - 1], longs, error->text, sizeof(error->text));
+            return -EINVAL;
+        }
         if (take(o, option, error) < 0)
             return -EINVAL;
         if (o->help || o->version)

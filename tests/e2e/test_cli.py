@@ -50,16 +50,16 @@ def test_help():
 
 @pytest.mark.sanitize
 @pytest.mark.parametrize("arguments,problem", [
-    (["--nonsense"], "there is no option --nonsense; try --help"),
-    (["--nonsense=1"], "there is no option --nonsense; try --help"),
-    (["--self-test", "-xh"], "there is no option -x; try --help"),
-    (["-x"], "there is no option -x; try --help"),
-    (["-c"], "-c needs a value; try --help"),
-    (["--config"], "--config needs a value; try --help"),
-    (["--listen"], "--listen needs a value; try --help"),
-    (["--dump-config=1"], "--dump-config takes no value; try --help"),
-    (["--help=1"], "--help takes no value; try --help"),
-    (["--c"], "--c stands for more than one option; try --help"),
+    (["--nonsense"], "there is no option --nonsense (try --help)"),
+    (["--nonsense=1"], "there is no option --nonsense (try --help)"),
+    (["--self-test", "-xh"], "there is no option -x (try --help)"),
+    (["-x"], "there is no option -x (try --help)"),
+    (["-c"], "-c needs a value (try --help)"),
+    (["--config"], "--config needs a value (try --help)"),
+    (["--listen"], "--listen needs a value (try --help)"),
+    (["--dump-config=1"], "--dump-config takes no value (try --help)"),
+    (["--help=1"], "--help takes no value (try --help)"),
+    (["--c"], "--c stands for more than one option (try --help)"),
     (["surplus"], "surplus: unexpected argument, expected options only (try --help)"),
 ])
 def test_usage_mistakes(arguments, problem):
