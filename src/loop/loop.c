@@ -153,7 +153,7 @@ void loop_set_spin(struct loop *l, nsec spin_max)
     l->spin_score = 0;
     l->spin_waits = 0;
     l->crowded = false;
-    contest_init(&l->contest);
+    spin_contest_init(&l->contest);
 }
 
 const struct loop_stats *loop_stats(const struct loop *l)
@@ -214,7 +214,7 @@ static bool should_spin(struct loop *l, nsec now)
     look_for_crowd(l);
     if (l->spin_score < SPIN_SCORE_HALF)
         return false;
-    return l->sole ? contest_turn(&l->contest, now, l->crowded) : !l->crowded;
+    return l->sole ? spin_contest_turn(&l->contest, now, l->crowded) : !l->crowded;
 }
 
 /*

@@ -10,8 +10,8 @@
 #include <stdatomic.h>
 #include <sys/epoll.h>
 
-#include "loop/contest.h"
 #include "loop/loop.h"
+#include "loop/spin_contest.h"
 
 #define LOOP_EVENTS 64 /* descriptors looked at in one go */
 
@@ -50,7 +50,7 @@ struct loop {
     unsigned spin_waits; /* since it was looked whether the processor is shared */
     long preempted;      /* the thread, until then */
     bool crowded;
-    struct contest contest; /* while one descriptor is all that counts */
+    struct spin_contest contest; /* while one descriptor is all that counts */
 
     struct epoll_event events[LOOP_EVENTS]; /* being delivered */
     int event_at, event_count;

@@ -4,8 +4,8 @@
  * themselves, so it is measured: now and then the other way is tried for a moment, and the faster
  * one stays. Pure: sees only the times it is given.
  */
-#ifndef LOOP_CONTEST_H
-#define LOOP_CONTEST_H
+#ifndef LOOP_SPIN_CONTEST_H
+#define LOOP_SPIN_CONTEST_H
 
 #include <stdbool.h>
 
@@ -16,7 +16,7 @@
 #define CONTEST_HOLD_FIRST 16   /* batches until the other way is tried */
 #define CONTEST_HOLD_MOST  1024 /* it doubles each time that the trial was lost */
 
-struct contest {
+struct spin_contest {
     bool spin;  /* the way at work */
     bool trial; /* it is on trial */
     unsigned turns;
@@ -27,11 +27,11 @@ struct contest {
     nsec incumbent_cost;
 };
 
-void contest_init(struct contest *c);
+void spin_contest_init(struct spin_contest *c);
 /*
  * Called before each wait for an answer. Returns whether to spin in it. `crowded`: spinning has
  * kept somebody from our processor lately; it has lost then, however fast it was.
  */
-bool contest_turn(struct contest *c, nsec now, bool crowded);
+bool spin_contest_turn(struct spin_contest *c, nsec now, bool crowded);
 
 #endif

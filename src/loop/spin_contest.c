@@ -1,13 +1,13 @@
-#include "loop/contest.h"
+#include "loop/spin_contest.h"
 
 #include "base/util.h"
 
-void contest_init(struct contest *c)
+void spin_contest_init(struct spin_contest *c)
 {
-    *c = (struct contest){.spin = true, .hold = CONTEST_HOLD_FIRST, .cost = NSEC_NEVER};
+    *c = (struct spin_contest){.spin = true, .hold = CONTEST_HOLD_FIRST, .cost = NSEC_NEVER};
 }
 
-static void change(struct contest *c, bool spin)
+static void change(struct spin_contest *c, bool spin)
 {
     c->spin = spin;
     c->batches = 0;
@@ -15,7 +15,7 @@ static void change(struct contest *c, bool spin)
 }
 
 /* A trial has one batch more than is timed, in which the scheduler finds to the new order. */
-static void end_of_batch(struct contest *c, nsec took, bool crowded)
+static void end_of_batch(struct spin_contest *c, nsec took, bool crowded)
 {
     unsigned length = c->trial ? CONTEST_BATCHES + 1 : c->hold;
 
@@ -45,7 +45,7 @@ static void end_of_batch(struct contest *c, nsec took, bool crowded)
     }
 }
 
-bool contest_turn(struct contest *c, nsec now, bool crowded)
+bool spin_contest_turn(struct spin_contest *c, nsec now, bool crowded)
 {
     if (c->turns == CONTEST_BATCH) {
         end_of_batch(c, now - c->batch_began, crowded);

@@ -9,10 +9,10 @@
 #include <cmocka.h>
 
 #include "base/util.h"
-#include "loop/contest.h"
+#include "loop/spin_contest.h"
 
 struct world {
-    struct contest c;
+    struct spin_contest c;
     nsec now;
     nsec cost[2]; /* of a turn: sleeping, spinning */
     uint64_t turns[2];
@@ -22,7 +22,7 @@ struct world {
 static void live(struct world *w, unsigned turns)
 {
     for (unsigned i = 0; i < turns; i++) {
-        bool spin = contest_turn(&w->c, w->now, w->crowded && w->c.spin);
+        bool spin = spin_contest_turn(&w->c, w->now, w->crowded && w->c.spin);
 
         w->turns[spin]++;
         w->now += w->cost[spin];
@@ -36,7 +36,7 @@ static void test_faster_way_is_kept(void **state)
         struct world w = {.cost = {20000, 20000}};
 
         w.cost[faster] = 18000;
-        contest_init(&w.c);
+        spin_contest_init(&w.c);
         live(&w, 200000);
         assert_true(w.turns[faster] > 190000);
         assert_true(w.turns[!faster] > 0);
@@ -49,7 +49,7 @@ static void test_interruptions_do_not_count(void **state)
     (void)state;
     struct world w = {.cost = {18000, 20000}};
 
-    contest_init(&w.c);
+    spin_contest_init(&w.c);
     for (unsigned i = 0; i < 2000; i++) {
         live(&w, 150);
         w.now += 4 * NSEC_PER_MSEC;
@@ -63,7 +63,7 @@ static void test_change_of_mind(void **state)
     (void)state;
     struct world w = {.cost = {18000, 20000}};
 
-    contest_init(&w.c);
+    spin_contest_init(&w.c);
     live(&w, 50000);
     w.cost[1] = 9000;
     live(&w, CONTEST_BATCH * CONTEST_HOLD_MOST * 2);
@@ -78,7 +78,7 @@ static void test_crowd(void **state)
     (void)state;
     struct world w = {.cost = {18000, 16000}, .crowded = true};
 
-    contest_init(&w.c);
+    spin_contest_init(&w.c);
     live(&w, 100000);
     assert_true(w.turns[1] < 1000);
 }
@@ -88,7 +88,7 @@ static void test_few_turns_spin(void **state)
     (void)state;
     struct world w = {.cost = {18000, 20000}};
 
-    contest_init(&w.c);
+    spin_contest_init(&w.c);
     live(&w, CONTEST_BATCH * CONTEST_HOLD_FIRST);
     assert_int_equal(w.turns[0], 0);
 }
