@@ -158,6 +158,39 @@ static void test_unreachable(void **state)
 }
 
 /* More than the path takes, with don't-fragment: an error for that datagram alone. */
+/*
+ * Errors about several peers at once, told to whichever send or receive comes next: each is
+ * reported, also where it fails a send in the middle of a batch.
+ */
+static void test_many_unreachable(void **state)
+{
+    enum { ROUNDS = 20, GONE = 7 };
+    struct rig r;
+
+    (void)state;
+    START(&r, NULL);
+    struct net_socket *s = rig_open(&r, "127.0.0.1:0");
+    int gone = peer_open("127.0.0.1:0"), there = peer_open("127.0.0.1:0");
+    struct addr to_gone[GONE], to_there = peer_addr(there);
+
+    for (unsigned i = 0; i < GONE; i++)
+        to_gone[i] = peer_addr(gone);
+    for (unsigned i = 0; i < GONE; i++)
+        to_gone[i].ip[3] = (uint8_t)(2 + i);
+    close(gone);
+    for (unsigned round = 1; round <= ROUNDS; round++) {
+        for (unsigned i = 0; i < GONE; i++)
+            rig_send(&r, s, &to_gone[i], "x", 1);
+        rig_send(&r, s, &to_there, "y", 1);
+        rig_until(&r, &r.done_count, round * (GONE + 1));
+        rig_until(&r, &r.unreachable_count, round * GONE);
+    }
+    assert_int_equal(r.done_errors, 0);
+    assert_int_equal(r.unreachable_count, ROUNDS * GONE);
+    close(there);
+    rig_stop(&r);
+}
+
 static void test_too_large(void **state)
 {
     (void)state;
@@ -468,11 +501,17 @@ static void test_drops_counted(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused_datagram), cmocka_unit_test(test_unreachable),
-        cmocka_unit_test(test_too_large),        cmocka_unit_test(test_small_send_buffer),
-        cmocka_unit_test(test_would_block),      cmocka_unit_test(test_ring_full),
-        cmocka_unit_test(test_ring_breaks),      cmocka_unit_test(test_pool_exhaustion),
-        cmocka_unit_test(test_open_errors),      cmocka_unit_test(test_adopt),
+        cmocka_unit_test(test_refused_datagram),
+        cmocka_unit_test(test_unreachable),
+        cmocka_unit_test(test_many_unreachable),
+        cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_small_send_buffer),
+        cmocka_unit_test(test_would_block),
+        cmocka_unit_test(test_ring_full),
+        cmocka_unit_test(test_ring_breaks),
+        cmocka_unit_test(test_pool_exhaustion),
+        cmocka_unit_test(test_open_errors),
+        cmocka_unit_test(test_adopt),
         cmocka_unit_test(test_drops_counted),
     };
 

@@ -197,10 +197,14 @@ void net_send(struct net *n, struct net_sock *sock)
         batch_build(b, n->config.batch, sock);
         n->stats.tx_calls++;
         int r = sendmmsg(sock->pub.fd, b->msgs, b->count, MSG_DONTWAIT);
-        if (r > 0)
+        if (r > 0) {
             batch_sent(n, sock, b, (unsigned)r);
-        else
+            /* What stopped it is not told; an ICMP error is told once, and this was it. */
+            if ((unsigned)r < b->count)
+                net_errors_drain(n, sock);
+        } else {
             head_failed(n, sock, b->whole, errno);
+        }
         net_finished(n);
     }
 }
