@@ -3,6 +3,10 @@
 RFC 1350 (packets), 2347 (options), 7440 (windows).
 """
 
+import errno
+import itertools
+import os
+import random
 import select
 import socket
 import struct
@@ -81,6 +85,26 @@ class Packet:
         return f"<{what} {self.block} +{len(self.payload)} from {self.peer}>"
 
 
+# Below the kernel's own (ip_local_port_range), and of this process alone: a server of another test
+# that ends says so to clients that are long gone, and nobody else must be on their ports.
+_PORTS = 4000
+_first_port = 10000 + _PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 5)
+_ports = itertools.cycle(range(_first_port, _first_port + _PORTS))
+for _ in range(random.randrange(_PORTS)):
+    next(_ports)
+
+
+def bind_own_port(sock, host):
+    """Binds to a free port of this process's own."""
+    for port in itertools.islice(_ports, _PORTS):
+        try:
+            return sock.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    raise OSError(errno.EADDRINUSE, f"no port of {_first_port} and {_PORTS} more is free")
+
+
 class Peer:
     """One UDP socket that talks to a server. `address` is where requests go."""
 
@@ -89,7 +113,11 @@ class Peer:
         self.address = address
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self.socket.bind(bind or ("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
+        host, port = bind or ("::1" if family == socket.AF_INET6 else "127.0.0.1", 0)
+        if port == 0:
+            bind_own_port(self.socket, host)
+        else:
+            self.socket.bind((host, port))
         self.tid = None
 
     def __enter__(self):
