@@ -24,7 +24,8 @@ class Terminal:
         self.pid, self.master = pty.fork()
         if self.pid == 0:
             os.chdir(client.folder)
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where tests run in background
+            for number in signal.SIGINT, signal.SIGHUP:  # ignored where tests run in background
+                signal.signal(number, signal.SIG_DFL)
             command = client.command(*arguments)
             os.execv(command[0], command)
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
