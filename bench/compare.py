@@ -1,25 +1,10 @@
 """Two recorded runs beside each other: ratios, for absolute figures of a shared machine differ
 from hour to hour."""
 
-import statistics
-
 import sections
+from ratios import median, to_floor
 
 WITHIN = 0.15
-FLOOR = "floor"
-
-
-def median(values):
-    values = [v for v in values if v is not None]
-    return statistics.median(values) if values else None
-
-
-def _to_floor(by_server, value):
-    floor = median(value(r) for r in by_server.get(FLOOR, []))
-    for server, runs in by_server.items():
-        own = median(value(r) for r in runs)
-        if server != FLOOR and floor and own:
-            yield server, own / floor
 
 
 def _ring_to_threads(by_server, value):
@@ -40,10 +25,11 @@ def ratios(record):
     parts, found = record["sections"], {}
     for case, by_server in parts.get("cases", {}).items():
         name = sections.CASES[case][1]
-        for server, x in _to_floor(by_server, lambda r, n=name: sections.figure(r, n)):
+        for server, x in to_floor(by_server, lambda r, n=name: sections.figure(r, n)).items():
             found[f"{case}: CPU", server] = x
     for clients, by_server in parts.get("concurrency", {}).items():
-        for server, x in _to_floor(by_server, lambda r: sections.figure(r, "us_per_packet")):
+        for server, x in to_floor(by_server,
+                                  lambda r: sections.figure(r, "us_per_packet")).items():
             found[f"{int(clients):,} clients: CPU", server] = x
     for kind, by_count in (parts.get("io_uring") or {"runs": {}})["runs"].items():
         for count, by_server in by_count.items():

@@ -38,6 +38,7 @@ class Bench:
         self.quick = quick
         self.realtime = realtime
         self.limit = 3 if quick else 6  # seconds for one measurement, and as much to end in
+        self.began = time.monotonic()
         self.deadline = None  # of the section, by the monotonic clock
         self.section = ""
         allowed = sorted(os.sched_getaffinity(0))
@@ -103,6 +104,7 @@ class Bench:
                                                "--no-verify", warm])["succeeded"]:
                 raise servers.Unavailable(f"{name} does not serve one client")
             before, disk = server.memory_high(), server.disk_bytes()
+            began = time.monotonic()
             result = self.load(server, ["-d", limit, *arguments], limit)
             after = server.memory_high()
             if before and after:
@@ -111,6 +113,7 @@ class Bench:
             if disk is not None:
                 result["server"]["disk_bytes"] = server.disk_bytes() - disk
             result["server"].update(server.words())
+        result["at_s"] = began - self.began
         return result
 
     def left_out(self, name, cell):

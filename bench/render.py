@@ -18,7 +18,9 @@ METHOD = """## How it is measured
 The server runs on one processor and the load, [`ringtftp-bench`](../man/ringtftp-bench.1), on
 another, over loopback. Each client has an address of its own, and every byte is compared. Every
 measurement starts the server anew and warms it with one download; in each round all servers take
-turns, and tables show medians over the rounds, with the least and the most beside them. A slow
+turns, and tables show medians over the rounds, with the least and the most beside them. The floor
+runs before and after each kind of ringtftpd: a ratio to the floor is of each run to the two beside it,
+and then the median, for a shared machine changes its speed from one moment to the next. A slow
 server is measured less often (column "runs") and for some seconds only: "cut off" is what was
 still running then and is no failure.
 

@@ -10,8 +10,8 @@
                                  1 when one differs by more than 15 %
 
 The server runs on the first processor, the load on the last; all servers take turns in every
-round, and the figures are medians over the rounds and ratios to the floor of the same run. A
-section ends when its time is up, whatever is left of its rounds.
+round, and the figures are medians over the rounds, and of ratios to the floor's runs right before
+and after (ratios.py). A section ends when its time is up, whatever is left of its rounds.
 """
 
 import argparse

@@ -6,6 +6,7 @@ import shutil
 import measure
 import own_files
 import servers
+from ratios import FLOOR
 
 # Name: what it is; its figure; the goal, as a ratio to the floor; file; arguments; transfers, and
 # those of a quick run.
@@ -67,15 +68,31 @@ def cases(bench, names, rounds, only=None):
     for turn in range(rounds):
         for case in chosen:
             *_, file, arguments, count, quick_count = CASES[case]
-            for name in names:
+            for name in turns(bench, names, case):
                 result = bench.try_measure(
                     name, [*arguments, "-n", quick_count if bench.quick else count, "--local",
-                           bench.root, *WINDOW, file], warm=file, cell=case,
+                           bench.root, *WINDOW, file], warm=file,
+                    cell=None if name == FLOOR else case,
                     limit=None if bench.quick else LIMITS.get(case))
                 if result:
                     raw[case][name].append(result)
                     say(f"{case} round {turn + 1} {name}: {describe(result)}")
     return raw
+
+
+def turns(bench, names, cell):
+    """Whose turn it is, one after the other: the floor before and after each kind of ours, so
+    that the machine's changes of speed fall on both (ratios.py). A quick run asks it once."""
+    ours = [n for n in RINGTFTPD if n in names and not bench.left_out(n, cell)]
+    if FLOOR not in names or bench.quick or not ours:
+        return names
+    order = []
+    for name in names:
+        if name in ours:
+            order += [FLOOR, name] if name != ours[-1] else [FLOOR, name, FLOOR]
+        elif name != FLOOR:
+            order.append(name)
+    return order
 
 
 def few(bench, name):
@@ -96,13 +113,13 @@ def concurrency(bench, names, rounds):
     raw = {str(n): {name: [] for name in names} for n in steps}
     for turn in range(rounds):
         for clients in steps:
-            for name in names:
+            for name in turns(bench, names, clients):
                 if clients > MANY and few(bench, name):
                     continue
                 count = max(clients, 200 if clients == 1 else 2000)
                 result = bench.try_measure(
                     name, ["-c", clients, "-n", count, "-b", 1428, "--local", bench.root, *WINDOW,
-                           "f64k"], warm="f64k", cell=clients)
+                           "f64k"], warm="f64k", cell=None if name == FLOOR else clients)
                 if result:
                     raw[str(clients)][name].append(result)
                     say(f"{clients} clients, round {turn + 1} {name}: {describe(result)}")

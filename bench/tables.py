@@ -1,15 +1,7 @@
 """From a record to tables (Markdown) and to the data of the plots."""
 
-import statistics
-
 import sections
-
-FLOOR = "floor"
-
-
-def median(values):
-    values = [v for v in values if v is not None]
-    return statistics.median(values) if values else None
+from ratios import FLOOR, median, to_floor
 
 
 def fmt(x):
@@ -47,8 +39,8 @@ def table(head, rows):
     return "\n".join(lines) + "\n"
 
 
-def ratio(value, floor):
-    return "–" if value is None or not floor else f"{value / floor:.2f}"
+def ratio(value):
+    return "–" if value is None else f"{value:.2f}"
 
 
 def megabytes(runs):
@@ -61,11 +53,10 @@ def glance(record):
     by_server = {}
     for case, servers in raw.items():
         name = sections.CASES[case][1]
-        floor = median(sections.figure(r, name) for r in servers.get(FLOOR, []))
+        found = to_floor(servers, lambda r, n=name: sections.figure(r, n))
         for server, runs in servers.items():
-            value = median(sections.figure(r, name) for r in runs)
             if server != FLOOR and runs:
-                by_server.setdefault(server, {})[case] = ratio(value, floor)
+                by_server.setdefault(server, {})[case] = ratio(found.get(server))
     if not by_server:
         return None
     rows = [[server, *(cells.get(case, "–") for case in raw)] for server, cells in by_server.items()]
@@ -83,7 +74,7 @@ def case_tables(record):
         title, name = sections.CASES[case][:2]
         values = {s: median(sections.figure(r, name) for r in runs)
                   for s, runs in by_server.items() if runs}
-        floor = values.get(FLOOR)
+        to = to_floor(by_server, lambda r, n=name: sections.figure(r, n))
         rows = []
         for server, runs in by_server.items():
             if not runs:
@@ -92,15 +83,15 @@ def case_tables(record):
             rows.append([
                 server, fmt(values[server]),
                 f"{fmt(min(spread))}–{fmt(max(spread))}" if len(spread) > 1 else "–", len(runs),
-                ratio(values[server], floor), fmt(megabytes(runs)),
+                ratio(1 if server == FLOOR else to.get(server)), fmt(megabytes(runs)),
                 fmt(median(r["transfers_per_s"] for r in runs)), lost_text(runs),
                 f"{median(sections.share(r, 'server') for r in runs):.0f} %",
                 f"{median(sections.share(r, 'generator') for r in runs):.0f} %"])
         out.append((f"{case}: {title}", table(
             ["Server", sections.FIGURES[name], "min–max", "runs", "× floor", "MB/s",
              "transfers/s", "failed", "server's processor", "generator's"], rows)))
-        cpu[case] = {s: (floor / v if sections.FIGURES_UP[name] else v / floor)
-                     for s, v in values.items() if v and floor}
+        cpu[case] = {s: 1 / x if sections.FIGURES_UP[name] else x
+                     for s, x in ({FLOOR: 1} | to).items() if s in values}
         rate[case] = {s: megabytes(runs) for s, runs in by_server.items() if runs}
     return out, cpu, rate
 
@@ -146,7 +137,7 @@ def concurrency_tables(record):
     raw = record["sections"].get("concurrency", {})
     cost, memory, tail, rows = {}, {}, {}, []
     for clients, by_server in raw.items():
-        floor = median(sections.figure(r, "us_per_packet") for r in by_server.get(FLOOR, []))
+        to = to_floor(by_server, lambda r: sections.figure(r, "us_per_packet"))
         for server, runs in by_server.items():
             good = [r for r in runs if r["succeeded"]]
             if not good:
@@ -158,7 +149,8 @@ def concurrency_tables(record):
             cost.setdefault(server, []).append((int(clients), us))
             memory.setdefault(server, []).append((int(clients), max(kept, 0.01)))
             tail.setdefault(server, []).append((int(clients), p99))
-            rows.append([f"{int(clients):,}", server, fmt(us), ratio(us, floor),
+            rows.append([f"{int(clients):,}", server, fmt(us),
+                         ratio(1 if server == FLOOR else to.get(server)),
                          fmt(megabytes(good)), fmt(p50), fmt(p99), fmt(kept),
                          f"{median(r['requests_resent'] for r in good):,.0f}", lost_text(runs)])
     text = table(["Clients", "Server", "µs/packet", "× floor", "MB/s", "p50 ms", "p99 ms",

@@ -14,6 +14,7 @@ RUN = conftest.TOP / "bench" / "run.py"
 sys.path.insert(0, str(conftest.TOP / "bench"))
 import gate  # noqa: E402
 import measure  # noqa: E402
+import ratios  # noqa: E402
 import render  # noqa: E402
 import sections  # noqa: E402
 import servers  # noqa: E402
@@ -67,6 +68,30 @@ def test_two_records_are_compared(record, tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(other))
     apart = run("--compare", folder, tmp_path)
     assert apart.returncode == 1 and "0 of 1 ratios agree" in apart.stdout, apart.stdout
+
+
+def test_ratios_survive_a_machine_of_two_speeds():
+    """Runs of a slow while are compared with the floor of that while."""
+    speed = [1, 1, 1, 2, 2, 2, 2, 1, 1]  # a run every two seconds; floors at even places
+    runs = [{"at_s": 2 * n, "us": slow * (1 if n % 2 == 0 else 1.1)} for n, slow in enumerate(speed)]
+    by_server = {"floor": runs[::2], "it": runs[1::2], "none": [], "failed": [{"at_s": 1, "us": None}],
+                 "alone": [{"at_s": 100, "us": 1}]}
+    assert ratios.to_floor(by_server, lambda r: r["us"]) == {"it": pytest.approx(1.1)}
+    steady = {"floor": runs[2:5:2], "it": runs[3:4]}
+    assert ratios.to_floor(steady, lambda r: r["us"]) == {"it": pytest.approx(1.1)}
+    old = {"floor": [{"us": 1}, {"us": 2}, {"us": 1}], "it": [{"us": 1.5}]}
+    assert ratios.to_floor(old, lambda r: r["us"]) == {"it": 1.5}
+
+
+def test_the_floor_is_measured_beside_each(tmp_path):
+    bench = measure.Bench(conftest.BUILD, tmp_path, False)
+    bench.begin("cases", 60)
+    names = ["floor", "ringtftpd mmsg+threads", "ringtftpd io_uring+io_uring", "dnsmasq"]
+    assert sections.turns(bench, names, "A") == \
+        ["floor", names[1], "floor", names[2], "floor", "dnsmasq"]
+    assert sections.turns(bench, ["floor", "dnsmasq"], "A") == ["floor", "dnsmasq"]
+    bench.quick = True
+    assert sections.turns(bench, names, "A") == names
 
 
 def test_a_server_that_fails_is_left_out(tmp_path, monkeypatch):
