@@ -77,7 +77,7 @@ def test_ratios_survive_a_machine_of_two_speeds():
     by_server = {"floor": runs[::2], "it": runs[1::2], "none": [], "failed": [{"at_s": 1, "us": None}],
                  "alone": [{"at_s": 100, "us": 1}]}
     assert ratios.to_floor(by_server, lambda r: r["us"]) == {"it": pytest.approx(1.1)}
-    steady = {"floor": runs[2:5:2], "it": runs[3:4]}
+    steady = {"floor": runs[4:7:2], "it": runs[5:6]}
     assert ratios.to_floor(steady, lambda r: r["us"]) == {"it": pytest.approx(1.1)}
     old = {"floor": [{"us": 1}, {"us": 2}, {"us": 1}], "it": [{"us": 1.5}]}
     assert ratios.to_floor(old, lambda r: r["us"]) == {"it": 1.5}
