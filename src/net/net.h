@@ -221,7 +221,18 @@ const struct net_stats *net_stats(const struct net *n);
 /* The largest UDP payload towards `peer` that is not fragmented, by route and interface MTU;
  * 0 when unknown. One connect on a scratch socket; not for every packet. */
 unsigned net_path_payload(const struct addr *peer, const struct addr *local);
-/* Whether this machine has that address. One bind of a scratch socket. */
-bool net_is_own(const struct addr *peer);
+
+/* Sockets to ask the kernel with which addresses this machine has; opened when they are needed. */
+struct net_own {
+    int fd4, fd6; /* or -1 */
+};
+
+void net_own_init(struct net_own *o);
+void net_own_fini(struct net_own *o);
+/*
+ * Whether this machine has the address, whatever the port: one system call for IPv4, three for
+ * IPv6, and nothing is remembered. Also true where there is no descriptor to ask with.
+ */
+bool net_own_has(struct net_own *o, const struct addr *host);
 
 #endif

@@ -12,7 +12,7 @@
 
 /* One of the ports we listen on, at an address of ours: whichever that is, listening everywhere is
  * listening there. */
-static bool is_ourselves(const struct worker *w, const struct net_rx *rx)
+static bool is_ourselves(struct worker *w, const struct net_rx *rx)
 {
     const struct addr *peer = &rx->peer;
 
@@ -22,7 +22,7 @@ static bool is_ourselves(const struct worker *w, const struct net_rx *rx)
         if (s->local.port != peer->port || (s != rx->socket && s->local.family != peer->family))
             continue;
         if (addr_same_host(peer, &s->local) || addr_same_host(peer, &rx->local) ||
-            (addr_is_unspecified(&s->local) && net_is_own(peer)))
+            (addr_is_unspecified(&s->local) && net_own_has(&w->own, peer)))
             return true;
     }
     return false;
@@ -32,7 +32,7 @@ static bool is_ourselves(const struct worker *w, const struct net_rx *rx)
  * Sources that no client can have. Port 69 would be another server (an ERROR sent there may
  * start two servers talking); a port of ours would be ourselves.
  */
-static bool answerable(const struct worker *w, const struct net_rx *rx)
+static bool answerable(struct worker *w, const struct net_rx *rx)
 {
     const struct addr *peer = &rx->peer;
 

@@ -87,6 +87,7 @@ struct worker {
     struct ports ports;
     struct port listen_port;
     struct net_socket *listeners[WORKER_LISTEN_MAX];
+    struct net_own own;
     nsec now;             /* of this loop pass */
     unsigned round;       /* datagrams of one receive round at most */
     unsigned timers_left; /* of this turn's budget */

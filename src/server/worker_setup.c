@@ -249,6 +249,7 @@ int worker_set_up(struct worker *w)
 {
     int err;
 
+    net_own_init(&w->own);
     if (!w->parts.clock)
         w->parts.clock = loop_clock;
     if (!w->parts.path_payload)
@@ -283,6 +284,7 @@ void worker_tear_down(struct worker *w)
         net_flush(w->net);
         net_free(w->net);
     }
+    net_own_fini(&w->own);
     /* Operations in flight still write into our buffers. One that hangs in the kernel (a dead
      * file server) must not keep the process: then the memory is left to the kernel. */
     nsec patience = nsec_add(loop_clock(), WORKER_DRAIN_TIME);
