@@ -302,6 +302,31 @@ struct io_uring_sqe *ring_sqe(struct ring *r, struct ring_op *op)
     return sqe;
 }
 
+static void call_done(struct ring_op *op, int res, uint32_t flags)
+{
+    struct ring_call *c = container_of(op, struct ring_call, op);
+
+    (void)flags;
+    c->res = res;
+    c->done = true;
+}
+
+struct io_uring_sqe *ring_call_sqe(struct ring *r, struct ring_call *c)
+{
+    *c = (struct ring_call){.op = {call_done}};
+    return ring_sqe(r, &c->op);
+}
+
+int ring_call_wait(struct ring *r, struct ring_call *c)
+{
+    while (!c->done) {
+        if (ring_wait(r, NSEC_NEVER, 0) < 0 && !ring_reap(r))
+            (void)poll(NULL, 0, NAP_MSEC);
+        ring_deliver(r, 1);
+    }
+    return c->res;
+}
+
 uint32_t ring_features(const struct ring *r)
 {
     return r->features;
@@ -417,47 +442,31 @@ static bool probe_buf_ring(struct ring *r)
     return works;
 }
 
-struct probe_op {
-    struct ring_op op;
-    int res;
-    bool done;
-};
-
-static void probe_done(struct ring_op *op, int res, uint32_t flags)
-{
-    struct probe_op *p = container_of(op, struct probe_op, op);
-
-    (void)flags;
-    p->res = res;
-    p->done = true;
-}
-
 /*
  * A multishot receive without any buffers ends at once with ENOBUFS, or with EINVAL where the
  * kernel does not know multishot.
  */
 static bool probe_recvmsg_multishot(struct ring *r)
 {
-    struct probe_op probe = {.op = {probe_done}};
+    struct ring_call probe;
     struct msghdr msg = {0};
     struct io_uring_sqe *sqe;
     char byte = 0;
-    int fds[2];
+    int fds[2], res = 0;
 
     if (!ring_supports(r, IORING_OP_RECVMSG) || !(r->features & RING_BUF_RING))
         return false;
     if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fds) < 0)
         return false;
-    if (write(fds[1], &byte, 1) == 1 && (sqe = ring_sqe(r, &probe.op))) {
+    if (write(fds[1], &byte, 1) == 1 && (sqe = ring_call_sqe(r, &probe))) {
         io_uring_prep_recvmsg_multishot(sqe, fds[0], &msg, 0);
         sqe->flags |= IOSQE_BUFFER_SELECT;
         sqe->buf_group = UINT16_MAX;
-        while (!probe.done && !ring_wait(r, NSEC_NEVER, 0))
-            ring_deliver(r, 1);
+        res = ring_call_wait(r, &probe);
     }
     close(fds[0]);
     close(fds[1]);
-    return probe.done && probe.res == -ENOBUFS;
+    return res == -ENOBUFS;
 }
 
 /* Restricts a ring that has not begun, and lets it begin. */

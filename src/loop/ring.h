@@ -94,6 +94,17 @@ bool ring_reap(struct ring *r);
 /* Calls complete() for what was reaped, at most `budget` of them. Returns how many. */
 unsigned ring_deliver(struct ring *r, unsigned budget);
 
+/* One operation that is waited for, as a system call is: it may be on the stack. */
+struct ring_call {
+    struct ring_op op; /* the rest is the ring's */
+    int res;
+    bool done;
+};
+/* As ring_sqe(). Each submission has to be waited for. */
+struct io_uring_sqe *ring_call_sqe(struct ring *r, struct ring_call *c);
+/* The result. Also of a ring that breaks meanwhile: it gives the operation back first. */
+int ring_call_wait(struct ring *r, struct ring_call *c);
+
 unsigned ring_in_flight(const struct ring *r);
 
 struct ring_stats {

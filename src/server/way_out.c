@@ -70,36 +70,18 @@ int way_out_second_ring(void)
     return way_out_result(syscall(SYS_io_uring_setup, 4, &p));
 }
 
-struct ring_try {
-    struct ring_op op;
-    int res;
-    bool done;
-};
-
-static void tried(struct ring_op *op, int res, uint32_t flags)
-{
-    struct ring_try *try = container_of(op, struct ring_try, op);
-
-    (void)flags;
-    try->res = res;
-    try->done = true;
-}
-
 int way_out_ring(struct ring *ring, void (*prep)(struct io_uring_sqe *sqe, const char *path),
                  const char *path)
 {
-    struct ring_try try = {.op = {tried}};
-    struct io_uring_sqe *sqe = ring_sqe(ring, &try.op);
+    struct ring_call try;
+    struct io_uring_sqe *sqe = ring_call_sqe(ring, &try);
 
     if (!sqe)
         return EAGAIN;
     prep(sqe, path);
-    while (!try.done && ring_wait(ring, NSEC_NEVER, 0) == 0)
-        ring_deliver(ring, 1);
-    if (!try.done)
-        return -ring_error(ring);
-    errno = -try.res;
-    return way_out_result(try.res);
+    int res = ring_call_wait(ring, &try);
+    errno = -res;
+    return way_out_result(res);
 }
 
 void way_out_prep_openat(struct io_uring_sqe *sqe, const char *path)
