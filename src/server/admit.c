@@ -145,7 +145,7 @@ static void begin(struct worker *w, const struct net_rx *rx, const struct tftp_r
         return;
     if (gate_enter(w, &rx->peer, writing)) {
         /* Only who has passed all else may push another one out. */
-        bool full = w->peers.count >= w->settings->transfers_max && !transfer_evict(w);
+        bool full = w->peers.count >= w->settings->transfers_max && !transfer_evict(w, NULL);
         if (!full && transfer_start(w, rx, request, path, size, (uint32_t)charge) == 0)
             return;
         gate_leave(w, &rx->peer, writing);

@@ -96,12 +96,7 @@ void gate_leave(struct worker *w, const struct addr *peer, bool writing)
 {
     limiter_leave(w->limiter, limiter_host(w->limiter, peer));
     if (writing)
-        gate_upload_end(w);
-}
-
-void gate_upload_end(struct worker *w)
-{
-    limiter_upload_leave(w->limiter);
+        limiter_upload_leave(w->limiter);
 }
 
 bool gate_upload_fits(struct worker *w, uint64_t bytes)

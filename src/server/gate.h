@@ -24,8 +24,6 @@ MUST_CHECK bool gate_stranger(struct worker *w, const struct addr *peer);
 /* A place for a transfer of this peer; false when all that it may have are taken. */
 MUST_CHECK bool gate_enter(struct worker *w, const struct addr *peer, bool writing);
 void gate_leave(struct worker *w, const struct addr *peer, bool writing);
-/* The upload is stored, and what is left of its transfer stores nothing: leaves as a reader's. */
-void gate_upload_end(struct worker *w);
 
 /* Whether an upload of this size could be stored today. */
 bool gate_upload_fits(struct worker *w, uint64_t bytes);

@@ -91,7 +91,9 @@ static void destroy(struct transfer *t)
     metric_set(&w->metrics, METRIC_TRANSFERS_ACTIVE, w->peers.count);
     if (t->opening || t->x.session.proven) /* nothing was sent, or to a true address */
         charge_only(t, 0);
-    gate_leave(w, &t->x.peer, t->writing && !t->logged);
+    list_del(&t->stored);
+    if (!t->logged)
+        gate_leave(w, &t->x.peer, t->writing);
     xfer_fini(&t->x);
     if (t->private_socket)
         ports_release(&w->ports, t->x.socket);
@@ -124,16 +126,20 @@ void transfer_abort(struct transfer *t, const char *text)
         xfer_fail(&t->x, TFTP_ERR_UNDEFINED, text, t->worker->now);
 }
 
-bool transfer_evict(struct worker *w)
+/* Who has not answered may never do so; who has stored its upload most likely has its ACK. */
+bool transfer_evict(struct worker *w, const struct transfer *newcomer)
 {
-    if (list_empty(&w->unproven))
-        return false;
     struct transfer *t = container_of(w->unproven.next, struct transfer, unproven);
-    if (w->now - t->started < EVICT_AGE)
+
+    if (!list_empty(&w->unproven) && t != newcomer && w->now - t->started >= EVICT_AGE) {
+        if (!t->opening)
+            t->x.session.outcome = TFTP_OUTCOME_TIMEOUT;
+        metric_inc(&w->metrics, METRIC_TRANSFERS_EVICTED);
+    } else if (!list_empty(&w->stored)) {
+        t = container_of(w->stored.next, struct transfer, stored);
+    } else {
         return false;
-    if (!t->opening)
-        t->x.session.outcome = TFTP_OUTCOME_TIMEOUT;
-    metric_inc(&w->metrics, METRIC_TRANSFERS_EVICTED);
+    }
     transfer_drop(t);
     return true;
 }
@@ -228,15 +234,6 @@ static void no_port(struct transfer *t, int err)
         destroy(t);
 }
 
-/* As transfer_evict(), when that is so. */
-static bool evict_for(const struct transfer *t)
-{
-    const struct transfer *oldest =
-        container_of(t->worker->unproven.next, struct transfer, unproven);
-
-    return oldest != t && transfer_evict(t->worker);
-}
-
 static const struct xfer_data_ops *data_ops(const struct transfer *t)
 {
     if (t->writing)
@@ -254,7 +251,7 @@ static void start_session(struct transfer *t)
     uint64_t size = t->writing || t->mode == TFTP_NETASCII ? TFTP_SIZE_UNKNOWN : t->x.reader.size;
 
     int err = take_port(t);
-    if ((err == -EMFILE || err == -ENFILE) && evict_for(t))
+    if ((err == -EMFILE || err == -ENFILE) && transfer_evict(w, t))
         err = take_port(t);
     if (err == -EMFILE || err == -ENFILE) {
         no_port(t, -err);
@@ -296,16 +293,17 @@ static void on_reader_ready(struct store_wait *wait)
         start_session(t);
 }
 
-/* The upload is complete and on disk: that is its end in the log. The session lives on for a
- * while to repeat a final ACK that was lost. */
+/* The upload is complete and on disk: that is its end in the log and for all limits. The session
+ * lives on for a while to repeat a final ACK that was lost. */
 static void log_published(struct transfer *t)
 {
     if (t->logged || t->x.session.state != TFTP_STATE_DALLYING)
         return;
     t->x.session.outcome = TFTP_OUTCOME_OK;
     transfer_log_end(t, t->worker->now);
-    gate_upload_end(t->worker);
+    gate_leave(t->worker, &t->x.peer, true);
     t->logged = true;
+    list_push_back(&t->worker->stored, &t->stored);
 }
 
 static void on_sink_changed(struct store_sink *sink)
@@ -369,6 +367,7 @@ int transfer_start(struct worker *w, const struct net_rx *rx, const struct tftp_
     t->path = t->bytes + rx->data.n;
     memcpy(t->bytes + rx->data.n, path, path_len + 1);
     list_push_back(&w->unproven, &t->unproven);
+    list_init(&t->stored);
     map_insert(&w->peers, &t->x.node, addr_hash(&rx->peer, w->hash_key));
     metric_set(&w->metrics, METRIC_TRANSFERS_ACTIVE, w->peers.count);
     open_file(t, size_hint);

@@ -15,6 +15,7 @@ struct transfer {
     struct port port; /* owner of a private socket */
     struct net_socket *listener;
     struct list unproven; /* in worker->unproven until the peer has answered */
+    struct list stored;   /* in worker->stored when only a repeat of its last DATA is waited for */
     nsec started;
     uint64_t request_hash;
     bool writing;
@@ -61,8 +62,9 @@ void transfer_abort(struct transfer *t, const char *text);
 void transfer_on_packet(struct transfer *t, struct view datagram);
 
 /* Makes room when all places are taken: ends the oldest transfer whose peer has not answered yet,
- * which a forged request never does. False when there is none that has had the time. */
-bool transfer_evict(struct worker *w);
+ * which a forged request never does, else the oldest upload that is stored and only dallies. Never
+ * the newcomer itself (or NULL). False when there is none that has had the time. */
+bool transfer_evict(struct worker *w, const struct transfer *newcomer);
 
 /* Ends it without a word to the peer. */
 void transfer_drop(struct transfer *t);

@@ -94,6 +94,7 @@ struct worker {
     struct timer trim;    /* closes idle files, gives memory back */
     size_t peak;          /* most transfers since memory was given back last */
     struct list unproven; /* transfers whose peer has not answered yet, oldest first */
+    struct list stored;   /* uploads that only dally, oldest first */
     nsec drain_until;
     struct metrics metrics;
     struct hist turns; /* duration of loop passes without the waiting */

@@ -270,6 +270,7 @@ int worker_set_up(struct worker *w)
     w->env.owner = w;
     w->round = NET_BATCH;
     list_init(&w->unproven);
+    list_init(&w->stored);
     timer_init(&w->trim);
     pthread_mutex_lock(&w->wake_lock);
     w->wakeable = w->loop != NULL;

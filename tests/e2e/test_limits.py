@@ -157,6 +157,29 @@ def test_transfers_in_all(peers):
     assert (total["requests_busy_total"], total["requests_busy_address_total"]) == (1, 0)
 
 
+def test_stored_uploads_give_way(peers, root):
+    """They count for no limit: what they stay for, a final ACK that was lost, is rare. As long as
+    there is room it is repeated."""
+    server, peer = peers("limits.transfers_max=2", "limits.transfers_per_address=2",
+                         "limits.when_full=busy", "performance.workers=1")
+    for name in ("a", "b", "c"):
+        own = peer()
+        assert own.ask(tftp.wrq(name)).opcode == tftp.ACK
+        own.reply(tftp.data(1, b"end"))
+        assert own.receive().block == 1
+        server.wait_event("transfer", lambda e, name=name: e["file"] == name)
+    own.collect(0.1)  # what comes at once is no repetition
+    own.reply(tftp.data(1, b"end"))
+    assert own.receive().block == 1
+    assert all((root / name).read_bytes() == b"end" for name in ("a", "b", "c"))
+    for _ in range(2):
+        assert hold(peer(), tftp.rrq("file")).opcode == tftp.DATA
+    refused = peer().ask(tftp.rrq("file"))
+    assert (refused.opcode, refused.code) == (tftp.ERROR, 0)
+    total = server.counters()
+    assert (total["requests_busy_total"], total["transfers_evicted_total"]) == (1, 0)
+
+
 def test_free_space_floor(peers, root):
     """write.free_space_min: nothing is stored below it, announced or not."""
     server, peer = peers(f"write.free_space_min={1 << 62}")
