@@ -70,10 +70,12 @@ static void store_fields(struct log_event *e, const struct worker *w)
     log_u64(e, "out_of_buffers", s->out_of_buffers);
 }
 
-void worker_log_stats(const struct worker *w)
+void worker_log_stats(struct worker *w)
 {
     struct log_event e;
 
+    if (w->index == 0)
+        metric_set(&w->metrics, METRIC_LOG_DROPPED, log_dropped());
     log_begin(&e, LOG_NOTICE, "stats");
     log_u64(&e, "worker", w->index);
     for (unsigned i = 0; i < METRICS; i++)

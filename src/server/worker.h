@@ -129,6 +129,6 @@ const struct grave *worker_grave(const struct worker *w, const struct addr *peer
 void worker_bury(struct worker *w, const struct addr *peer, uint16_t port, uint32_t request);
 
 /* One line of numbers to the log. */
-void worker_log_stats(const struct worker *w);
+void worker_log_stats(struct worker *w);
 
 #endif

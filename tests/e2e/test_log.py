@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 
@@ -167,3 +168,15 @@ def test_rate_limit(start, root):
             own.ask(tftp.rrq(f"none{n}"))
     server.stop()
     assert len(server.events("transfer")) < 50
+
+
+def test_lines_that_were_not_written_are_counted(start, root):
+    """log_lines_dropped_total has all that the lines in their place tell."""
+    server = start(root, options=("log.lines_per_second=20", "performance.workers=2"))
+    end = time.monotonic() + 20
+    with tftp.Peer(server.address()) as own:
+        while not any("dropped" in line for line in server.lines) and time.monotonic() < end:
+            assert own.ask(tftp.rrq("missing")).code == tftp.E_NOT_FOUND
+    total = server.counters()["log_lines_dropped_total"]
+    told = [event["msg"] for event in server.events("message") if "dropped" in event["msg"]]
+    assert total > 0 and total == sum(int(text.split()[0]) for text in told), told

@@ -38,8 +38,8 @@
 
 int __real_openat64(int dir, const char *path, int flags, ...);
 int __wrap_openat64(int dir, const char *path, int flags, ...);
-void __real_worker_log_stats(const struct worker *w);
-void __wrap_worker_log_stats(const struct worker *w);
+void __real_worker_log_stats(struct worker *w);
+void __wrap_worker_log_stats(struct worker *w);
 
 static const char *outside;
 
@@ -226,7 +226,7 @@ int __wrap_openat64(int dir, const char *path, int flags, ...)
     return __real_openat64(dir, path, flags, mode);
 }
 
-void __wrap_worker_log_stats(const struct worker *w)
+void __wrap_worker_log_stats(struct worker *w)
 {
     outside = getenv("RINGTFTPD_OUTSIDE");
     if (!outside)
