@@ -8,6 +8,19 @@
 /* Blocks this far from the expected one, either way, are told apart. */
 #define HORIZON 32767
 
+/* The time between two packets that follow each other is a mean of so many. */
+#define SPACING_OF 8
+/* A sender that goes on after a pause has heard nothing meanwhile: a pause is so many times that
+ * long, and no less than the second. */
+#define PAUSE_SPACINGS 4
+#define PAUSE_MIN      (100 * NSEC_PER_USEC)
+/* Of one gap, while none seems to be heard. */
+#define REPORTS_MAX 4
+/* After so many gaps that were filled once for each report there is one report only. One in so many
+ * is chance: the sender's timer. */
+#define MISHEARD_MAX   2
+#define MISHEARD_SHARE 8
+
 /* As for the sender: a process that was stopped has not listened and may not judge. */
 #define TRIES_MIN 3
 
@@ -17,7 +30,9 @@ void tftp_receiver_init(struct tftp_receiver *x, nsec now)
     x->expected = 1;
     x->last = TFTP_BLOCK_NONE;
     x->repeat_from = TFTP_BLOCK_NONE;
+    x->insisted_from = TFTP_BLOCK_NONE;
     x->rto_at = NSEC_NEVER;
+    x->spacing = NSEC_NEVER;
     x->waiting_since = now;
 }
 
@@ -25,6 +40,21 @@ static void want_ack(struct tftp_receiver *x)
 {
     x->due = true;
     x->wanted = x->expected - 1;
+}
+
+/* Gaps that the peer filled once for each report, beyond those that chance explains. */
+static uint32_t misheard(const struct tftp_receiver *x)
+{
+    return x->misheard - MIN(x->misheard, x->insists / MISHEARD_SHARE);
+}
+
+/* How soon after an ACK there is nothing more to say. To a sender that starts over for each report
+ * not before the timer would: what comes again is one more answer of it. */
+static nsec hold_of(const struct tftp_receiver *x, const struct tftp_flow *f)
+{
+    nsec hold = f->manners->resend_hold;
+
+    return misheard(x) > 0 ? MAX(f->rto->min, hold) : hold;
 }
 
 /*
@@ -36,11 +66,28 @@ static bool doubled_on_the_way(const struct tftp_receiver *x, const struct tftp_
 {
     nsec said = x->acked == x->expected - 1 ? x->ack_at : 0;
 
-    return now < MAX(said, x->waiting_since) + f->manners->resend_hold;
+    return now < MAX(said, x->waiting_since) + hold_of(x, f);
+}
+
+/*
+ * How far apart the packets of one train are, as the line and our own wake-ups have it: what comes
+ * in one call came as one. The least mean counts, because a sender may pause as well.
+ */
+static void learn_spacing(struct tftp_receiver *x, nsec now)
+{
+    if (x->expected == x->acked + 1 || now == x->came_at)
+        return;
+    x->apart += now - x->came_at;
+    if (++x->apart_count < SPACING_OF)
+        return;
+    x->spacing = nsec_min(x->spacing, x->apart / SPACING_OF);
+    x->apart = x->apart_count = 0;
 }
 
 static void take(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t len, nsec now)
 {
+    learn_spacing(x, now);
+    x->came_at = now;
     if (x->ack_fresh && x->expected == x->acked + 1)
         tftp_rto_sample(f->rto, now - x->ack_at);
     x->ack_fresh = false;
@@ -57,17 +104,47 @@ static void take(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t le
         want_ack(x);
 }
 
+/* The peer sends on behind a gap, later than an answer to its report takes, and not because the
+ * rest of a train is still to come. */
+static bool is_unheard(const struct tftp_receiver *x, const struct tftp_flow *f, nsec now)
+{
+    if (x->spacing == NSEC_NEVER || f->rto->srtt == 0)
+        return false;
+    return now >= x->came_at + MAX(PAUSE_MIN, PAUSE_SPACINGS * x->spacing) &&
+           now >= x->ack_at + 2 * f->rto->least;
+}
+
+/* The report of this gap is repeated, a few times; but not to a sender that is seen to start over
+ * for each report: it has heard. */
+static bool insist(struct tftp_receiver *x)
+{
+    if (x->insisted != x->expected) {
+        if (misheard(x) >= MISHEARD_MAX)
+            return false;
+        x->insists++;
+        x->insisted = x->expected;
+        x->insisted_from = MIN(x->insisted_from, x->insisted);
+        x->reports = 1;
+    }
+    if (x->reports >= REPORTS_MAX)
+        return false;
+    x->reports++;
+    return true;
+}
+
 /* RFC 7440 section 4: the ACK of the last block in order tells the sender where to go on. Once,
- * however many blocks of the window follow the gap; and again when the sender has started
- * over and the block is missing again. */
+ * however many blocks of a train follow the gap; and again when the sender has started over and the
+ * block is missing again, or has not heard. */
 static void on_gap(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t block, nsec now)
 {
     bool reported = x->gap == x->expected;
-    bool starts_over = block <= x->beyond && now >= x->ack_at + f->manners->resend_hold;
+    bool starts_over = block <= x->beyond && now >= x->ack_at + hold_of(x, f);
+    bool unheard = !x->due && is_unheard(x, f, now);
 
     f->counts->duplicates++;
     x->beyond = block;
-    if (reported && !starts_over)
+    x->came_at = now;
+    if (reported && !starts_over && !(unheard && insist(x)))
         return;
     x->gap = x->expected;
     want_ack(x);
@@ -79,6 +156,10 @@ static void on_old(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t 
 {
     bool starts_over = block <= x->repeat_from;
 
+    if (block >= x->insisted_from && block <= x->insisted) {
+        x->misheard++;
+        x->insisted_from = TFTP_BLOCK_NONE;
+    }
     f->counts->duplicates++;
     if (!starts_over) {
         x->repeat_from = block;

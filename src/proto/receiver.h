@@ -3,8 +3,9 @@
  * session; works on block indices (proto/block.h). Blocks are taken in order only, and only
  * what the owner has stored is acknowledged.
  *
- * ACKs go out at the end of a window (counted from the last ACK), after the last block, once
- * for each gap, once for each time the peer starts to repeat what we have, and by the timer.
+ * ACKs go out at the end of a window (counted from the last ACK), after the last block, once for
+ * each gap and a few times more while the peer does not seem to have heard, once for each time the
+ * peer starts to repeat what we have, and by the timer.
  */
 #ifndef PROTO_RECEIVER_H
 #define PROTO_RECEIVER_H
@@ -16,21 +17,30 @@
 #include "proto/flow.h"
 
 struct tftp_receiver {
-    uint64_t expected;    /* the next block in order */
-    uint64_t acked;       /* of the newest ACK made; windows are counted from here */
-    uint64_t wanted;      /* while `due`: the block to acknowledge, once it is stored */
-    uint64_t stored;      /* all blocks up to this one are stored */
-    uint64_t last;        /* index of the last block, TFTP_BLOCK_NONE before it has come */
-    uint64_t size;        /* bytes received in order */
-    uint64_t gap;         /* value of `expected` whose absence was reported */
-    uint64_t beyond;      /* the block beyond the gap that came last; going back: as below */
-    uint64_t repeat_from; /* the old block that came last; going back means: it starts over */
-    nsec rto_at;          /* NSEC_NEVER when not set */
-    nsec ack_at;          /* when the last ACK went out */
-    nsec waiting_since;   /* of the last progress, the peer's or our disk's */
-    uint8_t tries;        /* timeouts since the last progress */
-    bool due;             /* an ACK is to be made */
-    bool ack_fresh;       /* the last ACK went out once and nothing has answered it yet */
+    uint64_t expected;      /* the next block in order */
+    uint64_t acked;         /* of the newest ACK made; windows are counted from here */
+    uint64_t wanted;        /* while `due`: the block to acknowledge, once it is stored */
+    uint64_t stored;        /* all blocks up to this one are stored */
+    uint64_t last;          /* index of the last block, TFTP_BLOCK_NONE before it has come */
+    uint64_t size;          /* bytes received in order */
+    uint64_t gap;           /* value of `expected` whose absence was reported */
+    uint64_t beyond;        /* the block beyond the gap that came last; going back: as below */
+    uint64_t repeat_from;   /* the old block that came last; going back means: it starts over */
+    uint64_t insisted;      /* the gap whose report was repeated last, as the peer went on */
+    uint64_t insisted_from; /* such gaps from here on have not been filled twice yet */
+    nsec rto_at;            /* NSEC_NEVER when not set */
+    nsec ack_at;            /* when the last ACK went out */
+    nsec came_at;           /* the last block that was not old */
+    nsec spacing;           /* of packets that follow each other; NSEC_NEVER before it is known */
+    nsec apart;             /* sum of such times that are not in it yet */
+    uint32_t insists;       /* gaps whose report was repeated */
+    uint32_t misheard;      /* ... and the peer had heard the first: it filled the gap twice */
+    nsec waiting_since;     /* of the last progress, the peer's or our disk's */
+    uint8_t apart_count;    /* so many times are in `apart` */
+    uint8_t reports;        /* of the gap insisted on */
+    uint8_t tries;          /* timeouts since the last progress */
+    bool due;               /* an ACK is to be made */
+    bool ack_fresh;         /* the last ACK went out once and nothing has answered it yet */
 };
 
 enum tftp_receiver_verdict {

@@ -140,6 +140,96 @@ static void a_gap_that_stays_is_reported_again(void **state)
     assert_acks(-1, T0 + 41 * MS);
 }
 
+#define USEC NSEC_PER_USEC
+
+/* Window of 16; a window of blocks so far apart, then one after a millisecond. The next is
+ * block 18. */
+static nsec trained(nsec spacing)
+{
+    nsec now = T0 + 2 * MS;
+
+    opened(16);
+    for (uint64_t block = 1; block <= 16; block++)
+        takes(block, 512, now += spacing);
+    assert_acks(16, now);
+    takes(17, 512, now += MS);
+    tftp_session_stored(&s, 17 * 512, now);
+    assert_acks(-1, now);
+    return now;
+}
+
+/* Our report was lost: the sender goes on behind the gap, but after a pause, as it does not within
+ * a train. A few times. */
+static void an_unheard_report_is_repeated(void **state)
+{
+    nsec now = trained(10 * USEC);
+    unsigned acks = 0;
+
+    (void)state;
+    refuses(19, 512, now += 10 * USEC);
+    assert_acks(17, now);
+    refuses(20, 512, now += 90 * USEC);
+    assert_acks(-1, now);
+    refuses(21, 512, now += 1850 * USEC); /* it may be on its way */
+    assert_acks(-1, now);
+    refuses(22, 512, now += 110 * USEC);
+    assert_acks(17, now);
+    refuses(23, 512, now += 10 * USEC);
+    assert_acks(-1, now);
+    for (uint64_t block = 24; block <= 33; block++) {
+        refuses(block, 512, now += 3 * MS);
+        acks += fixture_take(&s, now).controls;
+    }
+    assert_int_equal(acks, 2);
+    takes(18, 512, now += MS);
+    takes(19, 512, now += MS);
+    tftp_session_stored(&s, 19 * 512, now);
+    refuses(21, 512, now += MS); /* another gap */
+    assert_acks(19, now);
+    refuses(22, 512, now += 3 * MS);
+    assert_acks(19, now);
+}
+
+/* On a slow line the packets of a train are as far apart as the pauses elsewhere. */
+static void a_slow_line_makes_no_pauses(void **state)
+{
+    nsec now = trained(1200 * USEC);
+
+    (void)state;
+    refuses(19, 512, now += 1200 * USEC);
+    assert_acks(17, now);
+    for (uint64_t block = 20; block <= 33; block++) {
+        refuses(block, 512, now += 1200 * USEC);
+        assert_acks(-1, now);
+    }
+    refuses(34, 512, now += 4800 * USEC);
+    assert_acks(17, now);
+}
+
+/* Who starts over for each report has heard them all: after two such gaps each is reported once,
+ * and what comes twice is answered in the timer's time only. */
+static void who_starts_over_each_time_has_heard(void **state)
+{
+    nsec now = trained(10 * USEC);
+
+    (void)state;
+    for (uint64_t block = 18; block <= 26; block += 4) {
+        int repeated = block < 26 ? (int)block - 1 : -1;
+
+        refuses(block + 1, 512, now += MS);
+        assert_acks((int)block - 1, now);
+        refuses(block + 2, 512, now += 3 * MS);
+        assert_acks(repeated, now);
+        for (uint64_t i = block; i < block + 4; i++)
+            takes(i, 512, now += 10 * USEC);
+        refuses(block, 512, now += 30 * MS);
+        assert_acks(-1, now);
+        tftp_session_stored(&s, (block + 3) * 512, now);
+    }
+    refuses(18, 512, now += 400 * MS);
+    assert_acks(29, now);
+}
+
 static void old_blocks_are_answered_once(void **state)
 {
     (void)state;
@@ -421,6 +511,9 @@ int main(void)
         cmocka_unit_test(an_ack_for_each_window),
         cmocka_unit_test(a_gap_is_reported_once),
         cmocka_unit_test(a_gap_that_stays_is_reported_again),
+        cmocka_unit_test(an_unheard_report_is_repeated),
+        cmocka_unit_test(a_slow_line_makes_no_pauses),
+        cmocka_unit_test(who_starts_over_each_time_has_heard),
         cmocka_unit_test(old_blocks_are_answered_once),
         cmocka_unit_test(blocks_out_of_place),
         cmocka_unit_test(first_block_lost),
