@@ -9,7 +9,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define ID_MAX (UINT32_MAX - 1) /* the last one means "leave as it is" to the kernel */
+#define ID_MAX   (UINT32_MAX - 1) /* the last one means "leave as it is" to the kernel */
+#define NO_GROUP ((gid_t)-1)      /* of a user without an entry */
 
 static const char *const default_users[] = {"tftp", "nobody"};
 
@@ -62,16 +63,16 @@ static int find_user(struct identity *id, const struct conf *c, char *error, siz
         bool number = parse_id(name, &n);
         errno = 0;
         pw = number ? getpwuid(n) : getpwnam(name);
-        if (!pw && lookup_failed())
+        if (!pw && lookup_failed() && !(number && c->security_group[0] != '\0'))
             return cannot_look_up("user", name, error, size);
-        if (!pw && number && c->security_group[0] != '\0') {
-            id->uid = n; /* no entry, but the group is given too */
+        if (!pw && number) {
+            id->uid = n;
+            id->gid = NO_GROUP;
             snprintf(id->user, sizeof(id->user), "%s", name);
             return EX_OK;
         }
         if (!pw) {
-            snprintf(error, size, "security.user: there is no user \"%s\"%s", name,
-                     number ? ", expected one, or security.group as well" : "");
+            snprintf(error, size, "security.user: there is no user \"%s\"", name);
             return EX_CONFIG;
         }
     }
@@ -97,6 +98,12 @@ static int find_group(struct identity *id, const struct conf *c, char *error, si
     const struct group *gr;
     unsigned n;
 
+    if (name[0] == '\0' && id->gid == NO_GROUP) {
+        snprintf(error, size,
+                 "security.group: user %s has no entry that names a group, expected one here",
+                 id->user);
+        return EX_CONFIG;
+    }
     if (name[0] == '\0') {
         gr = getgrgid(id->gid);
     } else {

@@ -19,8 +19,9 @@ struct identity {
 };
 
 /*
- * Reads [security] user, group and allow_root and looks the names up; numbers will do as well.
- * Without a user of the configuration: tftp, or nobody. Before chroot(2) and Landlock.
+ * Reads [security] user, group and allow_root and looks the names up. A number needs no entry; only
+ * the group of a user without one has to be given. Without a user of the configuration: tftp, or
+ * nobody. Before chroot(2) and Landlock.
  * EX_OK, or another code of sysexits.h with a sentence in error[size].
  */
 MUST_CHECK int identity_find(struct identity *id, const struct conf *c, char *error, size_t size);

@@ -344,8 +344,8 @@ def test_config_reader_fails(tmp_path):
     ("group=root", CONFIG, "security.group: the server does not serve as root"),
     ("user=no-such-user", CONFIG, 'security.user: there is no user "no-such-user"'),
     ("group=no-such-group", CONFIG, 'security.group: there is no group "no-such-group"'),
-    ("user='54321'", CONFIG, 'security.user: there is no user "54321", expected one, or '
-                             "security.group as well"),
+    ("user='54321'", CONFIG, "security.group: user 54321 has no entry that names a group, "
+                             "expected one here"),
 ])
 def test_identity_mistakes(tmp_path, option, code, words):
     """S15 and its kin: one sentence."""
@@ -357,6 +357,7 @@ def test_identity_mistakes(tmp_path, option, code, words):
 @needs_root
 @pytest.mark.parametrize("options,uid,gid", [
     (("security.user='54321'", "security.group='54322'"), 54321, 54322),
+    (("security.group='54322'",), conftest.service_user().pw_uid, 54322),
     (("security.user=daemon",), 1, 1),
     (("security.user=nobody", "security.group=daemon"), 65534, 1),
     (("security.user=root", "security.allow_root=true"), 0, 0),
@@ -368,6 +369,22 @@ def test_identity(start, tmp_path, options, uid, gid):
         assert task["Uid"].split() == [str(uid)] * 4 and task["Gid"].split() == [str(gid)] * 4
         assert int(task["CapEff"], 16) == 0 and int(task["CapBnd"], 16) == 0
     assert tftp.fetch(server.address(), "file")[0] == b"content of file"
+
+
+@needs_root
+def test_numbers_of_an_ordinary_user(start, passable):
+    """Who stays who it is may say so by numbers that nobody else knows."""
+    def as_a_number():
+        os.setgroups([])
+        os.setresgid(54322, 54322, 54322)
+        os.setresuid(54321, 54321, 54321)
+
+    root = serve_root(passable)
+    if not world_can_pass(conftest.PROGRAM):
+        pytest.skip("another user cannot reach the program")
+    for options in (("security.user='54321'",), ("security.group='54322'",)):
+        server = start(root, options=options, prepare=as_a_number)
+        assert tftp.fetch(server.address(), "file")[0] == b"content of file"
 
 
 def as_nobody():
