@@ -169,4 +169,36 @@ static inline struct fixture_taken fixture_take(struct tftp_session *s, nsec now
     return t;
 }
 
+/* Runs the timers until it ends; counts what goes out. */
+static inline struct fixture_taken fixture_run_out(struct tftp_session *s, nsec *now)
+{
+    struct fixture_taken sum = {0};
+
+    while (!tftp_session_ended(s)) {
+        struct fixture_taken t;
+
+        *now = tftp_session_deadline(s);
+        assert_true(*now != NSEC_NEVER);
+        tftp_session_on_timer(s, *now);
+        t = fixture_take(s, *now);
+        sum.blocks += t.blocks;
+        sum.controls += t.controls;
+        sum.opcode = t.opcode;
+    }
+    return sum;
+}
+
+/* As it should, and for good. */
+static inline void fixture_assert_ended(struct tftp_session *s, enum tftp_outcome outcome,
+                                        unsigned code)
+{
+    struct tftp_out out;
+
+    assert_int_equal(s->outcome, outcome);
+    assert_int_equal(s->state, outcome == TFTP_OUTCOME_OK ? TFTP_STATE_DONE : TFTP_STATE_FAILED);
+    assert_int_equal(s->peer_error, code);
+    assert_false(tftp_session_next(s, 60 * NSEC_PER_SEC, &out)); /* never answered */
+    assert_int_equal(tftp_session_deadline(s), NSEC_NEVER);
+}
+
 #endif

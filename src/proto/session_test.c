@@ -1,6 +1,6 @@
 /*
- * The phases around the flow of DATA: what an unproven peer gets, how transfers end, and the
- * client's side of the opening.
+ * The phases around the flow of DATA, as a server has them: what an unproven peer gets, and how
+ * transfers end.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,25 +20,6 @@ static struct tftp_session s;
 static const struct fixture_options plain = {0};
 static const struct fixture_options windowed = {.blksize = 1024, .windowsize = 4, .tsize = true};
 
-/* Runs the timers until it ends; counts what goes out. */
-static struct fixture_taken run_out(nsec *now)
-{
-    struct fixture_taken sum = {0};
-
-    while (!tftp_session_ended(&s)) {
-        struct fixture_taken t;
-
-        *now = tftp_session_deadline(&s);
-        assert_true(*now != NSEC_NEVER);
-        tftp_session_on_timer(&s, *now);
-        t = fixture_take(&s, *now);
-        sum.blocks += t.blocks;
-        sum.controls += t.controls;
-        sum.opcode = t.opcode;
-    }
-    return sum;
-}
-
 /* An address that never answers gets one DATA, and no word at the end. */
 static void unproven_peer_gets_one_data(void **state)
 {
@@ -49,7 +30,7 @@ static void unproven_peer_gets_one_data(void **state)
     fixture_serve(&s, TFTP_RRQ, &plain, 1 << 20, NULL, T0);
     t = fixture_take(&s, T0);
     assert_int_equal(t.blocks, 1);
-    t = run_out(&now);
+    t = fixture_run_out(&s, &now);
     assert_int_equal(t.blocks + t.controls, 0);
     assert_int_equal(s.outcome, TFTP_OUTCOME_TIMEOUT);
     assert_in_range(now - T0, 10 * NSEC_PER_SEC, 60 * NSEC_PER_SEC);
@@ -64,7 +45,7 @@ static void one_retry_by_configuration(void **state)
     manners.unproven_retries = 1;
     fixture_serve(&s, TFTP_RRQ, &plain, 1 << 20, &manners, T0);
     fixture_take(&s, T0);
-    assert_int_equal(run_out(&now).blocks, 1);
+    assert_int_equal(fixture_run_out(&s, &now).blocks, 1);
     assert_int_equal(s.counts.blocks_sent, 2);
 }
 
@@ -82,7 +63,7 @@ static void unproven_peer_gets_few_control_bytes(void **state)
         assert_true(tftp_session_next(&s, T0, &out));
         len = out.control.n;
         controls = fixture_take(&s, T0).controls;
-        controls += run_out(&now).controls;
+        controls += fixture_run_out(&s, &now).controls;
         /* A second OACK would move an upload on by a block: its client has to ask. */
         if (op == TFTP_WRQ)
             assert_int_equal(controls, 1);
@@ -129,24 +110,6 @@ static void repeats_after_proof_are_ignored(void **state)
     tftp_session_on_repeat(&s, FIXTURE_REQUEST_LEN, T0 + 60 * MS);
     fixture_packet(&s, rrq, sizeof(rrq), T0 + 60 * MS);
     assert_int_equal(fixture_take(&s, T0 + 60 * MS).blocks, 0);
-}
-
-/* A server that says ERROR in place of the final ACK has not stored the upload, whatever its size.
- */
-static void an_error_at_the_end_of_an_upload_is_one(void **state)
-{
-    nsec now = T0;
-
-    (void)state;
-    assert_int_equal(fixture_request(&s, TFTP_WRQ, &plain, 512, NULL, now), 0);
-    fixture_take(&s, now);
-    fixture_ack(&s, 0, now += MS);
-    fixture_take(&s, now);
-    fixture_ack(&s, 1, now += MS);
-    assert_int_equal(fixture_take(&s, now).bytes, 0); /* the empty last block */
-    fixture_error(&s, 0, now + MS);
-    assert_int_equal(s.state, TFTP_STATE_FAILED);
-    assert_int_equal(s.outcome, TFTP_OUTCOME_CLOSED);
 }
 
 /* A request that the network doubled is answered once, and the other answers are left for when the
@@ -230,17 +193,6 @@ static void served(uint64_t size, nsec *now)
     *now = T0 + MS;
 }
 
-static void assert_ended(enum tftp_outcome outcome, unsigned code)
-{
-    struct tftp_out out;
-
-    assert_int_equal(s.outcome, outcome);
-    assert_int_equal(s.state, outcome == TFTP_OUTCOME_OK ? TFTP_STATE_DONE : TFTP_STATE_FAILED);
-    assert_int_equal(s.peer_error, code);
-    assert_false(tftp_session_next(&s, T0 + 1000 * MS, &out)); /* never answered */
-    assert_int_equal(tftp_session_deadline(&s), NSEC_NEVER);
-}
-
 /* RFC 1350 section 7: an ERROR ends it, is not acknowledged and not answered. */
 static void errors_of_the_peer(void **state)
 {
@@ -250,13 +202,13 @@ static void errors_of_the_peer(void **state)
     (void)state;
     served(5000, &now); /* EDK2 asks for the size first, and says so */
     fixture_error(&s, 8, now);
-    assert_ended(TFTP_OUTCOME_PROBE, 8);
+    fixture_assert_ended(&s, TFTP_OUTCOME_PROBE, 8);
     served(5000, &now);
     fixture_error(&s, 0, now);
-    assert_ended(TFTP_OUTCOME_PROBE, 0);
+    fixture_assert_ended(&s, TFTP_OUTCOME_PROBE, 0);
     served(5000, &now);
     fixture_error(&s, 3, now);
-    assert_ended(TFTP_OUTCOME_ABORTED, 3);
+    fixture_assert_ended(&s, TFTP_OUTCOME_ABORTED, 3);
     for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
         served(50000, &now);
         fixture_ack(&s, 0, now);
@@ -264,14 +216,14 @@ static void errors_of_the_peer(void **state)
         fixture_ack(&s, 4, now);
         fixture_take(&s, now);
         fixture_error(&s, codes[i], now);
-        assert_ended(TFTP_OUTCOME_ABORTED, codes[i]);
+        fixture_assert_ended(&s, TFTP_OUTCOME_ABORTED, codes[i]);
     }
     served(50000, &now);
     fixture_ack(&s, 0, now);
     fixture_take(&s, now);
     fixture_ack(&s, 4, now);
     fixture_error(&s, 0, now);
-    assert_ended(TFTP_OUTCOME_CLOSED, 0);
+    fixture_assert_ended(&s, TFTP_OUTCOME_CLOSED, 0);
 }
 
 /* GRUB says "closed" when it has all bytes and only the empty block is not acknowledged. */
@@ -284,21 +236,21 @@ static void closed_at_the_end_is_success(void **state)
     fixture_ack(&s, 0, now);
     fixture_take(&s, now);
     fixture_error(&s, 0, now);
-    assert_ended(TFTP_OUTCOME_OK, 0);
+    fixture_assert_ended(&s, TFTP_OUTCOME_OK, 0);
 
     served(2048, &now);
     fixture_ack(&s, 0, now);
     assert_int_equal(fixture_take(&s, now).blocks, 3);
     fixture_ack(&s, 2, now);
     fixture_error(&s, 0, now);
-    assert_ended(TFTP_OUTCOME_OK, 0);
+    fixture_assert_ended(&s, TFTP_OUTCOME_OK, 0);
 
     served(2049, &now); /* a byte was missing */
     fixture_ack(&s, 0, now);
     fixture_take(&s, now);
     fixture_ack(&s, 2, now);
     fixture_error(&s, 0, now);
-    assert_ended(TFTP_OUTCOME_CLOSED, 0);
+    fixture_assert_ended(&s, TFTP_OUTCOME_CLOSED, 0);
 }
 
 static void junk_changes_nothing(void **state)
@@ -336,14 +288,14 @@ static void unreachable_ends_it(void **state)
     (void)state;
     served(5000, &now);
     tftp_session_on_unreachable(&s, now);
-    assert_ended(TFTP_OUTCOME_CLOSED, 0);
+    fixture_assert_ended(&s, TFTP_OUTCOME_CLOSED, 0);
     served(5000, &now);
     fixture_ack(&s, 0, now);
     fixture_take(&s, now);
     fixture_ack(&s, 4, now); /* block 5 is the last: its ACK was lost, the client is gone */
     fixture_take(&s, now);
     tftp_session_on_unreachable(&s, now);
-    assert_ended(TFTP_OUTCOME_OK, 0);
+    fixture_assert_ended(&s, TFTP_OUTCOME_OK, 0);
 }
 
 static void our_side_gives_up(void **state)
@@ -383,193 +335,6 @@ static void bad_options_are_refused(void **state)
     assert_int_equal(s.state, TFTP_STATE_FAILED);
 }
 
-/* The client. */
-
-static void asked(enum tftp_opcode op, const struct fixture_options *o, uint64_t size)
-{
-    struct fixture_taken t;
-
-    assert_int_equal(fixture_request(&s, op, o, size, NULL, T0), 0);
-    t = fixture_take(&s, T0);
-    assert_int_equal(t.controls, 1);
-    assert_int_equal(t.opcode, op);
-}
-
-/* RFC 1123 section 4.2.3.2: a request is repeated with backoff, then given up. */
-static void unanswered_request(void **state)
-{
-    nsec now = T0;
-    struct fixture_taken t;
-
-    (void)state;
-    asked(TFTP_RRQ, &windowed, 0);
-    t = run_out(&now);
-    assert_in_range(t.controls, 5, 14);
-    assert_int_equal(s.counts.control_resent, t.controls);
-    assert_int_equal(s.outcome, TFTP_OUTCOME_TIMEOUT);
-    assert_in_range(now - T0, 60 * NSEC_PER_SEC, 71 * NSEC_PER_SEC);
-}
-
-#define OACK "\0\6"
-
-/* RFC 2347: the client answers the OACK of a read with ACK 0, of a write with DATA 1. */
-static void client_takes_an_oack(void **state)
-{
-    static const char oack[] = OACK "tsize\0"
-                                    "3000\0blksize\0"
-                                    "1000\0windowsize\0"
-                                    "3";
-    static const char oack_put[] = OACK "blksize\0"
-                                        "1000\0windowsize\0"
-                                        "3";
-    struct fixture_taken t;
-
-    (void)state;
-    asked(TFTP_RRQ, &windowed, 0);
-    fixture_packet(&s, oack, sizeof(oack), T0 + MS);
-    t = fixture_take(&s, T0 + MS);
-    assert_int_equal(t.opcode, TFTP_ACK);
-    assert_int_equal(t.arg, 0);
-    assert_int_equal(s.params.blksize, 1000);
-    assert_int_equal(s.params.tsize, 3000);
-    fixture_packet(&s, oack, sizeof(oack), T0 + 2 * MS); /* doubled on the way */
-    assert_int_equal(fixture_take(&s, T0 + 2 * MS).controls, 0);
-    fixture_packet(&s, oack, sizeof(oack), T0 + 60 * MS); /* our ACK 0 was lost */
-    assert_int_equal(fixture_take(&s, T0 + 60 * MS).controls, 1);
-    assert_true(fixture_data(&s, 1, 1000, T0 + 61 * MS).accepted);
-    fixture_packet(&s, oack, sizeof(oack), T0 + 200 * MS);
-    assert_int_equal(fixture_take(&s, T0 + 200 * MS).controls, 0);
-
-    asked(TFTP_WRQ, &windowed, 3500);
-    fixture_packet(&s, oack_put, sizeof(oack_put), T0 + MS);
-    t = fixture_take(&s, T0 + MS);
-    assert_int_equal(t.controls, 0);
-    assert_int_equal(t.blocks, 3);
-    assert_int_equal(t.bytes, 3000);
-    fixture_ack(&s, 3, T0 + 2 * MS);
-    assert_int_equal(fixture_take(&s, T0 + 2 * MS).bytes, 500);
-    fixture_ack(&s, 4, T0 + 3 * MS);
-    assert_int_equal(s.outcome, TFTP_OUTCOME_OK);
-}
-
-/* RFC 2347: an option that was not asked for, or larger than asked, ends the transfer. */
-static void client_refuses_a_bad_oack(void **state)
-{
-    static const char more[] = OACK "windowsize\0"
-                                    "5";
-    static const char other[] = OACK "timeout\0"
-                                     "5";
-    static const struct view bad[] = {
-        {(const uint8_t *)more, sizeof(more)},
-        {(const uint8_t *)other, sizeof(other)},
-        {(const uint8_t *)more, sizeof(more) - 1},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        struct fixture_taken t;
-
-        asked(TFTP_RRQ, &windowed, 0);
-        fixture_packet(&s, bad[i].p, bad[i].n, T0 + MS);
-        assert_int_equal(s.outcome, TFTP_OUTCOME_ERROR);
-        t = fixture_take(&s, T0 + MS);
-        assert_int_equal(t.opcode, TFTP_ERROR);
-        assert_int_equal(t.arg, TFTP_ERR_OPTION);
-    }
-}
-
-/* A server without options: RFC 1350 as it was. */
-static void client_without_oack(void **state)
-{
-    (void)state;
-    asked(TFTP_RRQ, &windowed, 0);
-    fixture_data(&s, 2, 512, T0 + MS); /* of nothing */
-    assert_int_equal(s.state, TFTP_STATE_REQUESTING);
-    assert_true(fixture_data(&s, 1, 512, T0 + MS).accepted);
-    assert_int_equal(s.params.blksize, 512);
-    assert_int_equal(s.params.windowsize, 1);
-    tftp_session_stored(&s, 512, T0 + MS);
-    assert_int_equal(fixture_take(&s, T0 + MS).arg, 1);
-
-    asked(TFTP_WRQ, &windowed, 700);
-    fixture_ack(&s, 1, T0 + MS);
-    assert_int_equal(s.state, TFTP_STATE_REQUESTING);
-    fixture_ack(&s, 0, T0 + MS);
-    assert_int_equal(fixture_take(&s, T0 + MS).bytes, 512);
-}
-
-static void client_refuses_the_wrong_answer(void **state)
-{
-    struct fixture_taken t;
-
-    (void)state;
-    asked(TFTP_RRQ, &windowed, 0);
-    fixture_ack(&s, 0, T0 + MS);
-    t = fixture_take(&s, T0 + MS);
-    assert_int_equal(t.opcode, TFTP_ERROR);
-    assert_int_equal(t.arg, TFTP_ERR_ILLEGAL);
-    assert_int_equal(t.blocks, 0);
-
-    asked(TFTP_WRQ, &windowed, 700);
-    assert_false(fixture_data(&s, 1, 512, T0 + MS).accepted);
-    t = fixture_take(&s, T0 + MS);
-    assert_int_equal(t.opcode, TFTP_ERROR);
-    assert_int_equal(t.blocks, 0);
-}
-
-static void client_is_refused(void **state)
-{
-    (void)state;
-    asked(TFTP_RRQ, &windowed, 0);
-    fixture_error(&s, 1, T0 + MS);
-    assert_ended(TFTP_OUTCOME_ABORTED, 1);
-    asked(TFTP_WRQ, &windowed, 0);
-    fixture_error(&s, 2, T0 + MS);
-    assert_ended(TFTP_OUTCOME_ABORTED, 2);
-    asked(TFTP_RRQ, &windowed, 0);
-    tftp_session_fail(&s, TFTP_ERR_UNDEFINED, "Interrupted", T0 + MS);
-    assert_ended(TFTP_OUTCOME_ERROR, 0); /* there is nobody to tell */
-}
-
-/* An upload whose last ACK does not come is not known to have arrived. */
-static void client_is_not_sure_of_an_unconfirmed_upload(void **state)
-{
-    nsec now = T0;
-
-    (void)state;
-    asked(TFTP_WRQ, &plain, 100);
-    fixture_ack(&s, 0, T0 + MS);
-    fixture_take(&s, T0 + MS);
-    run_out(&now);
-    assert_int_equal(s.outcome, TFTP_OUTCOME_TIMEOUT);
-}
-
-/* The size of an upload may become known before the server answers. */
-static void size_known_while_asking(void **state)
-{
-    (void)state;
-    asked(TFTP_WRQ, &plain, TFTP_SIZE_UNKNOWN);
-    tftp_session_set_size(&s, 100);
-    fixture_ack(&s, 0, T0 + MS);
-    assert_int_equal(fixture_take(&s, T0 + MS).bytes, 100);
-    fixture_ack(&s, 1, T0 + 2 * MS);
-    assert_int_equal(s.outcome, TFTP_OUTCOME_OK);
-}
-
-static void too_long_a_request(void **state)
-{
-    struct fixture_request q;
-    static char name[600];
-
-    (void)state;
-    memset(name, 'n', sizeof(name));
-    fixture_ask(&q, TFTP_RRQ, &windowed, 0);
-    q.request.filename = view_of(name, sizeof(name));
-    assert_int_equal(
-        tftp_session_request(&s, &q.request, &fixture_limits, &tftp_manners_default, 0, T0),
-        -EMSGSIZE);
-}
-
 static void names_and_size(void **state)
 {
     (void)state;
@@ -586,7 +351,6 @@ int main(void)
         cmocka_unit_test(unproven_peer_gets_few_control_bytes),
         cmocka_unit_test(repeats_get_three_replies),
         cmocka_unit_test(repeats_after_proof_are_ignored),
-        cmocka_unit_test(an_error_at_the_end_of_an_upload_is_one),
         cmocka_unit_test(a_doubled_request_is_answered_once),
         cmocka_unit_test(oack_is_confirmed),
         cmocka_unit_test(timeout_option),
@@ -596,15 +360,6 @@ int main(void)
         cmocka_unit_test(unreachable_ends_it),
         cmocka_unit_test(our_side_gives_up),
         cmocka_unit_test(bad_options_are_refused),
-        cmocka_unit_test(unanswered_request),
-        cmocka_unit_test(client_takes_an_oack),
-        cmocka_unit_test(client_refuses_a_bad_oack),
-        cmocka_unit_test(client_without_oack),
-        cmocka_unit_test(client_refuses_the_wrong_answer),
-        cmocka_unit_test(client_is_refused),
-        cmocka_unit_test(client_is_not_sure_of_an_unconfirmed_upload),
-        cmocka_unit_test(size_known_while_asking),
-        cmocka_unit_test(too_long_a_request),
         cmocka_unit_test(names_and_size),
     };
 
