@@ -18,9 +18,7 @@
 
 #include "file/test_rig.h"
 
-static enum rig_kind kind;
 static struct rig rig;
-static unsigned fds_before;
 
 static struct {
     enum file_op op; /* FILE_OPS: any */
@@ -81,10 +79,9 @@ static void open_rig(bool fallback)
 
     memset(&injection, 0, sizeof(injection));
     memset(&under_way, 0, sizeof(under_way));
-    fds_before = rig_count_fds();
     config.inject = inject;
     config.fallback_on_error = fallback;
-    rig_open(&rig, kind, &config);
+    rig_begin(&config);
     rig_make_file(&rig, "f", 100000);
 }
 
@@ -102,10 +99,9 @@ static int setup_narrow(void **state)
     (void)state;
     memset(&injection, 0, sizeof(injection));
     memset(&under_way, 0, sizeof(under_way));
-    fds_before = rig_count_fds();
     config.inject = inject;
     config.queue_depth = 8;
-    rig_open(&rig, kind, &config);
+    rig_begin(&config);
     return 0;
 }
 
@@ -113,14 +109,6 @@ static int setup_strict(void **state)
 {
     (void)state;
     open_rig(false);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    rig_close(&rig);
-    assert_int_equal(rig_count_fds(), fds_before);
     return 0;
 }
 
@@ -481,10 +469,10 @@ static void test_shares(void **state)
     assert_int_equal(under_way.slow_max, 4);
 }
 
-#define T(name)        cmocka_unit_test_setup_teardown(name, setup, teardown)
-#define T_STRICT(name) cmocka_unit_test_setup_teardown(name, setup_strict, teardown)
+#define T(name)        cmocka_unit_test_setup_teardown(name, setup, rig_end)
+#define T_STRICT(name) cmocka_unit_test_setup_teardown(name, setup_strict, rig_end)
 
-static int run_suite(void)
+int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_class_einval),
@@ -502,23 +490,9 @@ static int run_suite(void)
         T(test_given_up_late),
         T_STRICT(test_strict),
         T(test_toggled),
-        cmocka_unit_test_setup_teardown(test_shares, setup_narrow, teardown),
+        cmocka_unit_test_setup_teardown(test_shares, setup_narrow, rig_end),
         T(test_cancel_while_failing),
     };
-    char name[64];
 
-    snprintf(name, sizeof(name), "trouble on %s", rig_kind_name(kind));
-    return cmocka_run_group_tests_name(name, tests, NULL, NULL);
-}
-
-int main(void)
-{
-    int failed = 0;
-
-    for (int k = RIG_URING; k < RIG_KINDS; k++) {
-        kind = (enum rig_kind)k;
-        if (rig_is_possible(kind))
-            failed += run_suite();
-    }
-    return failed;
+    return rig_run(&rig, RIG_URING, "trouble", tests, ARRAY_LEN(tests));
 }

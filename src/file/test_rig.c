@@ -207,3 +207,63 @@ unsigned rig_count_fds(void)
     closedir(d);
     return n;
 }
+
+/* ---- A suite on every kind ---- */
+
+static struct {
+    struct rig *rig;
+    enum rig_kind kind;
+    unsigned fds_before;
+} suite;
+
+void rig_begin(const struct file_config *config)
+{
+    suite.fds_before = rig_count_fds();
+    rig_open(suite.rig, suite.kind, config);
+}
+
+int rig_setup(void **state)
+{
+    struct file_config config = rig_config();
+
+    (void)state;
+    rig_begin(&config);
+    return 0;
+}
+
+int rig_setup_narrow(void **state)
+{
+    struct file_config config = rig_config();
+
+    (void)state;
+    config.queue_depth = 8;
+    config.thread_queue = 32;
+    config.threads = 3;
+    rig_begin(&config);
+    return 0;
+}
+
+int rig_end(void **state)
+{
+    (void)state;
+    rig_close(suite.rig);
+    assert_int_equal(rig_count_fds(), suite.fds_before);
+    return 0;
+}
+
+int rig_run(struct rig *r, enum rig_kind first, const char *name, const struct CMUnitTest *tests,
+            size_t count)
+{
+    int failed = 0;
+
+    for (int k = (int)first; k < RIG_KINDS; k++) {
+        char title[64];
+
+        suite.rig = r;
+        suite.kind = (enum rig_kind)k;
+        snprintf(title, sizeof(title), "%s on %s", name, rig_kind_name(suite.kind));
+        if (rig_is_possible(suite.kind))
+            failed += _cmocka_run_group_tests(title, tests, count, NULL, NULL);
+    }
+    return failed;
+}

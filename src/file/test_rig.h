@@ -51,6 +51,22 @@ void rig_close_file(struct rig *r, int fd);
 void rig_make_file(struct rig *r, const char *name, size_t size);
 uint8_t rig_byte(uint64_t offset);
 void rig_check_bytes(const void *buf, size_t n, uint64_t offset);
+
+/*
+ * A suite on each kind from `first` on that is possible here; how many tests failed. For each of
+ * its tests *r is opened by RIG_TEST, as rig_config() says, or narrow; or by a setup of its own
+ * that calls rig_begin(). rig_end() closes it, and fails where a descriptor is left open.
+ */
+struct CMUnitTest;
+int rig_run(struct rig *r, enum rig_kind first, const char *name, const struct CMUnitTest *tests,
+            size_t count);
+void rig_begin(const struct file_config *config);
+int rig_setup(void **state);
+int rig_setup_narrow(void **state);
+int rig_end(void **state);
+#define RIG_TEST(name)        cmocka_unit_test_setup_teardown(name, rig_setup, rig_end)
+#define RIG_TEST_NARROW(name) cmocka_unit_test_setup_teardown(name, rig_setup_narrow, rig_end)
+
 /* Descriptors that this process has open. */
 unsigned rig_count_fds(void);
 
