@@ -8,6 +8,7 @@
 #   make sim      ten minutes of simulated worlds (SECONDS=, or COUNT= worlds, from SEED=)
 #   make amplification  what forged requests draw, of this server and others (2 minutes, root)
 #   make floods   10,000 half-open requests, 100,000 packets of garbage a second; true clients meanwhile
+#                 (a minute for both engines, root; ENGINES=mmsg, ENGINES=io_uring: one of them)
 #   make coverage lines and branches of proto, policy, file and store that the tests reach
 #   make mutate   plants mistakes in a copy of the tree and shows which tests notice each
 #   make soak     10,000 transfers, some of them cancelled, under valgrind
@@ -54,7 +55,7 @@ amplification: all
 	@/usr/bin/python3 bench/amplification.py --build $(BUILD)
 
 floods: all
-	@RINGTFTP_LONG=1 /usr/bin/python3 -m pytest -q -s tests/e2e/test_floods.py
+	@RINGTFTP_LONG=1 $(if $(ENGINES),ENGINES='$(ENGINES)') /usr/bin/python3 -m pytest -q -s tests/e2e/test_floods.py
 
 coverage:
 	@tools/coverage

@@ -1,6 +1,11 @@
 """Floods of forged requests and of garbage: true clients are served meanwhile, and afterwards the
-server is as large as before."""
+server is as large as before.
 
+ENGINES: what carries the packets, "mmsg", "io_uring" or both; files are read by threads or by the
+ring as well.
+"""
+
+import functools
 import os
 import resource
 import subprocess
@@ -16,9 +21,21 @@ from test_amplification import lab  # noqa: F401  (a fixture)
 
 CONTENT = conftest.pattern(40_000)
 LONG = bool(os.environ.get("RINGTFTP_LONG"))  # `make floods`: more and longer, on a quiet machine
+ENGINES = os.environ.get("ENGINES", "mmsg io_uring" if LONG else "mmsg").split()
+BACKENDS = {"mmsg": "threads-mmsg", "io_uring": "uring-uring"}
 SOURCES = 10_000
 GROWTH_KIB = 4 << 10  # the tables of limits and of finished transfers, touched for the first time
 GARBAGE_SECONDS = 10 if LONG else 1.5
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    return request.param
+
+
+@pytest.fixture
+def start(start, engine):  # pylint: disable=redefined-outer-name
+    return functools.partial(start, backend=BACKENDS[engine])
 
 
 @pytest.fixture
@@ -81,6 +98,13 @@ def settle(server):
     raise AssertionError("transfers are still running")
 
 
+def touch_buffers(lab):  # noqa: F811
+    """The ring's receive buffers become memory one after the other, and stay it; now rather than
+    while something else is looked at."""
+    lab.send(reflect.frame(reflect.numbered("100.64.0.0", n), 1024 + n, tftp.ack(0))
+             for n in range(1, 6000))
+
+
 def forge(lab, source_base, count, raw, at_once=100):  # noqa: F811
     """One request each in the name of so many, not faster than they are answered."""
     for n in range(1, count + 1, at_once):
@@ -107,10 +131,11 @@ def half_open(server, client, lab, base, limit_kib):  # noqa: F811
     return client.times[served:], high, server.rss_kib()
 
 
-def test_10000_half_open_requests(start, lab, root):  # noqa: F811
+def test_10000_half_open_requests(start, engine, lab, root):  # noqa: F811
     """A true client is served meanwhile. Memory comes back; of what the first flood leaves, which
     is tables touched for the first time, a second one adds nothing."""
     server = launch(start, lab, root, "protocol.patience=8")
+    touch_buffers(lab)
     client = Client(lab)
     before = server.rss_kib(), server.descriptors()
     resident, slowest = [before[0]], 0
@@ -119,10 +144,10 @@ def test_10000_half_open_requests(start, lab, root):  # noqa: F811
         assert len(times) >= 5 and after <= resident[-1] + growth
         resident += [high, after]
         slowest = max(slowest, *times)
-    client.stop()
+    downloads = len(client.stop())
     descriptors = server.descriptors()
-    print(f"half open: the slowest download {slowest:.3f} s; resident KiB before, meanwhile, after "
-          f"and again {resident}; descriptors {before[1]}, {descriptors}")
+    print(f"{engine}: half open: {downloads} downloads, the slowest {slowest:.3f} s; resident KiB "
+          f"before, meanwhile, after and again {resident}; descriptors {before[1]}, {descriptors}")
     assert slowest < (1 if LONG else 3)
     assert descriptors <= before[1] + 8
 
@@ -149,7 +174,7 @@ GARBAGE = [b"", b"\0", b"\0\1", b"\0\1file", b"\0\3\0\1" + b"x" * 512, b"\0\4\0\
            b"\0\6blksize\x00512\0", b"\xff" * 40, b"\0\1\0octet\0", b"\0\2" + b"\0" * 300]
 
 
-def test_garbage(start, lab, root):  # noqa: F811
+def test_garbage(start, engine, lab, root):  # noqa: F811
     """100,000 packets of garbage each second: true transfers finish, and nothing grows."""
     server = launch(start, lab, root)
     frames = [reflect.frame(reflect.numbered("100.64.0.0", n), 1024 + n, GARBAGE[n % len(GARBAGE)])
@@ -172,7 +197,7 @@ def test_garbage(start, lab, root):  # noqa: F811
     times = client.stop()[served:]
     after = server.rss_kib(), server.descriptors()
     seen = server.counters()
-    print(f"garbage: {rate:.0f} packets/s for {GARBAGE_SECONDS} s, {len(times)} downloads, the "
+    print(f"{engine}: garbage: {rate:.0f} packets/s for {GARBAGE_SECONDS} s, {len(times)} downloads, the "
           f"slowest {max(times):.3f} s; resident {before[0]} KiB before, {after[0]} after; ignored "
           f"{seen['listen_ignored_total']}, malformed {seen['requests_malformed_total']}")
     assert times and seen["listen_ignored_total"] > 0
