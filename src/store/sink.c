@@ -61,6 +61,18 @@ struct store_sink_work *sink_finished(struct store_op *op)
     return w;
 }
 
+struct store_sink_work *sink_succeeded(struct store_op *op)
+{
+    struct store_sink_work *w = sink_finished(op);
+
+    if (!sink_goes_on(w))
+        return NULL;
+    if (op->req.result >= 0)
+        return w;
+    sink_fail(w, (int)op->req.result);
+    return NULL;
+}
+
 static void clean_done(struct store_op *op)
 {
     clean_up(sink_finished(op));

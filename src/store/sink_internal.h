@@ -47,6 +47,8 @@ struct store_sink_work *sink_finished(struct store_op *op);
  * way. What the operation made must have been noted in `w` before.
  */
 bool sink_goes_on(struct store_sink_work *w);
+/* Both, for an operation whose failure is the upload's; NULL when it does not go on. */
+struct store_sink_work *sink_succeeded(struct store_op *op);
 /* The two ends. The last thing a completion does: the owner is called, and `w` is gone. */
 void sink_fail(struct store_sink_work *w, int error);
 void sink_published(struct store_sink_work *w);

@@ -51,12 +51,9 @@ static void allocate(struct store_sink_work *w)
 
 static void mode_done(struct store_op *op)
 {
-    struct store_sink_work *w = sink_finished(op);
-    if (!sink_goes_on(w))
-        return;
-    if (op->req.result < 0)
-        sink_fail(w, (int)op->req.result);
-    else
+    struct store_sink_work *w = sink_succeeded(op);
+
+    if (w)
         allocate(w);
 }
 

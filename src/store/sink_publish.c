@@ -14,12 +14,9 @@
 
 static void folder_synced(struct store_op *op)
 {
-    struct store_sink_work *w = sink_finished(op);
-    if (!sink_goes_on(w))
-        return;
-    if (op->req.result < 0)
-        sink_fail(w, (int)op->req.result);
-    else
+    struct store_sink_work *w = sink_succeeded(op);
+
+    if (w)
         sink_published(w);
 }
 
@@ -157,27 +154,21 @@ static void give_name(struct store_sink_work *w)
 
 static void synced(struct store_op *op)
 {
-    struct store_sink_work *w = sink_finished(op);
-    if (!sink_goes_on(w))
-        return;
+    struct store_sink_work *w = sink_succeeded(op);
+
     /* Final: after a failed fsync the kernel may have dropped the pages it could not write, so
      * a second one that succeeds would mean nothing. */
-    if (op->req.result < 0)
-        sink_fail(w, (int)op->req.result);
-    else
+    if (w)
         give_name(w);
 }
 
 static void size_done(struct store_op *op)
 {
-    struct store_sink_work *w = sink_finished(op);
-    int64_t r = op->req.result;
+    struct store_sink_work *w = sink_succeeded(op);
 
-    if (!sink_goes_on(w))
+    if (!w)
         return;
-    if (r < 0)
-        sink_fail(w, (int)r);
-    else if (op->req.st.size != w->sink->received)
+    if (op->req.st.size != w->sink->received)
         sink_fail(w, -EIO);
     else if (w->s->config.durable)
         sink_step(w, (struct file_req){.op = FILE_SYNC, .fd = w->fd}, synced);
@@ -192,12 +183,9 @@ static void check_size(struct store_sink_work *w)
 
 static void truncate_done(struct store_op *op)
 {
-    struct store_sink_work *w = sink_finished(op);
-    if (!sink_goes_on(w))
-        return;
-    if (op->req.result < 0)
-        sink_fail(w, (int)op->req.result);
-    else
+    struct store_sink_work *w = sink_succeeded(op);
+
+    if (w)
         check_size(w);
 }
 
