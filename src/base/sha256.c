@@ -92,3 +92,25 @@ void sha256_end(struct sha256 *s, uint8_t ret[32])
     for (unsigned i = 0; i < 32; i++)
         ret[i] = (uint8_t)(s->state[i / 4] >> (24 - 8 * (i % 4)));
 }
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+bool sha256_parse(uint8_t ret[32], const char *text)
+{
+    if (strlen(text) != 64)
+        return false;
+    for (unsigned i = 0; i < 32; i++) {
+        int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        ret[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}

@@ -71,11 +71,39 @@ static void pieces(void **state)
     }
 }
 
+static void texts(void **state)
+{
+    static const char good[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934CA495991B7852B855";
+    static const char digits[] = "09afAF", others[] = "/:`g@G ";
+    uint8_t sum[32], want[32];
+    struct sha256 s;
+    char bad[65];
+
+    (void)state;
+    sha256_init(&s);
+    sha256_end(&s, want);
+    assert_true(sha256_parse(sum, good));
+    assert_memory_equal(sum, want, sizeof(want));
+    assert_false(sha256_parse(sum, "") || sha256_parse(sum, &good[1]));
+    for (unsigned i = 0; i < 64; i++) {
+        memcpy(bad, good, sizeof(bad));
+        for (const char *c = digits; *c; c++) {
+            bad[i] = *c;
+            assert_true(sha256_parse(sum, bad));
+        }
+        for (const char *c = others; *c; c++) {
+            bad[i] = *c;
+            assert_false(sha256_parse(sum, bad));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_sums),
         cmocka_unit_test(pieces),
+        cmocka_unit_test(texts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

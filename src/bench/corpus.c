@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/sha256.h"
+
 #define FILES_MAX  100000
 #define WEIGHT_MAX 1000000
 
@@ -83,29 +85,6 @@ int bench_corpus_add(struct bench_corpus *c, const char *spec, char *error, size
     return f && (!equals || f->local) ? 0 : complain(error, size, -ENOMEM, "out of memory", spec);
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-static int take_sha256(struct bench_file *f, const char *hex)
-{
-    if (strlen(hex) != 64)
-        return -EINVAL;
-    for (unsigned i = 0; i < 32; i++) {
-        int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return -EINVAL;
-        f->sha256[i] = (uint8_t)(high << 4 | low);
-    }
-    f->hashed = true;
-    return 0;
-}
-
 /* One line of a list; it is cut into words. `where` is what complaints begin with. */
 static int add_line(struct bench_corpus *c, char *line, const char *where, char *error, size_t size)
 {
@@ -134,7 +113,8 @@ static int add_line(struct bench_corpus *c, char *line, const char *where, char 
         f->local = strdup(local);
     if (!f || (local && !f->local))
         return complain(error, size, -ENOMEM, "out of memory", where);
-    if (sha256 && take_sha256(f, sha256) < 0)
+    f->hashed = sha256 && sha256_parse(f->sha256, sha256);
+    if (sha256 && !f->hashed)
         return complain(error, size, -EINVAL, "sha256: expected 64 hexadecimal digits", where);
     return 0;
 }

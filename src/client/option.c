@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/option_error.h"
+#include "base/sha256.h"
 #include "proto/negotiate.h"
 
 void client_error_set(struct client_error *e, const char *fmt, ...)
@@ -89,27 +90,10 @@ static int take_size(struct client_options *o, const struct client_option *optio
     return 0;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static int take_sha256(struct client_options *o, const struct client_option *option,
                        const char *value, struct client_error *error)
 {
-    bool good = strlen(value) == 2 * sizeof(o->sha256);
-
-    for (size_t i = 0; good && i < sizeof(o->sha256); i++) {
-        int high = hex_digit(value[2 * i]), low = hex_digit(value[2 * i + 1]);
-        good = high >= 0 && low >= 0;
-        if (good)
-            o->sha256[i] = (uint8_t)(high << 4 | low);
-    }
-    if (!good) {
+    if (!sha256_parse(o->sha256, value)) {
         client_error_set(error, "--%s: '%s' is not 64 hexadecimal digits", option->name, value);
         return -EINVAL;
     }
