@@ -3,6 +3,7 @@
 A client is a row: which program, how a get and a put are spelled, which options it can ask for.
 """
 
+import itertools
 import pathlib
 import shutil
 import subprocess
@@ -143,3 +144,22 @@ def same(got, expected, what):
               min(len(got), len(expected)))
     raise AssertionError(f"{what}: {len(got)} bytes instead of {len(expected)}, first difference "
                          f"at {at}: {got[at:at + 16]!r} instead of {expected[at:at + 16]!r}")
+
+
+def atftps(blksizes, windows, timeouts):
+    """All combinations of these, and with tsize or without: {name: client}."""
+    found = {}
+    for blksize, window, tsize, timeout in itertools.product(
+            blksizes, windows, (False, True), timeouts):
+        asked = {}
+        if tsize:
+            asked["tsize"] = ""
+        if timeout is not None:
+            asked["timeout"] = timeout
+        if blksize is not None:
+            asked["blksize"] = blksize
+        if window is not None:
+            asked["windowsize"] = window
+        name = "-".join(["atftp"] + [f"{key}{value}" for key, value in asked.items()])
+        found[name] = Atftp(**asked)
+    return found

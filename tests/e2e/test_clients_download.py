@@ -1,6 +1,5 @@
 """Debian's TFTP clients fetch files of every awkward size, byte for byte."""
 
-import itertools
 import subprocess
 import time
 
@@ -32,26 +31,7 @@ BUSYBOXES = {
 }
 
 
-def atftps():
-    """All combinations of the four options atftp can ask for."""
-    found = {}
-    for blksize, window, tsize, timeout in itertools.product(
-            (None, 8, 512, 1428, 65464), (None, 1, 4, 16), (False, True), (None, 1, 255)):
-        asked = {}
-        if tsize:
-            asked["tsize"] = ""
-        if timeout is not None:
-            asked["timeout"] = timeout
-        if blksize is not None:
-            asked["blksize"] = blksize
-        if window is not None:
-            asked["windowsize"] = window
-        name = "-".join(["atftp"] + [f"{key}{value}" for key, value in asked.items()])
-        found[name] = clients.Atftp(**asked)
-    return found
-
-
-ATFTPS = atftps()
+ATFTPS = clients.atftps((None, 8, 512, 1428, 65464), (None, 1, 4, 16), (None, 1, 255))
 PLAIN = {**CURLS, **HPA, **BUSYBOXES}
 FEW = {
     "curl": clients.Curl(),

@@ -1,6 +1,5 @@
 """Debian's TFTP clients store files; they are whole and in place when the client has ended."""
 
-import itertools
 
 import pytest
 
@@ -35,25 +34,7 @@ FEW = {
 }
 
 
-def atftps():
-    found = {}
-    for blksize, window, tsize, timeout in itertools.product(
-            (None, 8, 1428, 65464), (None, 1, 8), (False, True), (None, 3)):
-        asked = {}
-        if tsize:
-            asked["tsize"] = ""
-        if timeout is not None:
-            asked["timeout"] = timeout
-        if blksize is not None:
-            asked["blksize"] = blksize
-        if window is not None:
-            asked["windowsize"] = window
-        name = "-".join(["atftp"] + [f"{key}{value}" for key, value in asked.items()])
-        found[name] = clients.Atftp(**asked)
-    return found
-
-
-ATFTPS = atftps()
+ATFTPS = clients.atftps((None, 8, 1428, 65464), (None, 1, 8), (None, 3))
 
 
 @pytest.fixture(scope="module")
