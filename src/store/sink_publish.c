@@ -36,34 +36,6 @@ static void unhidden(struct store_op *op)
         named(w);
 }
 
-static void rename_done(struct store_op *op)
-{
-    struct store_sink_work *w = sink_finished(op);
-    int64_t r = op->req.result;
-
-    if (r >= 0)
-        w->hidden = false;
-    if (!sink_goes_on(w))
-        return;
-    if (r < 0)
-        sink_fail(w, (int)r);
-    else
-        named(w);
-}
-
-static void rename_hidden(struct store_sink_work *w, int flags, void (*done)(struct store_op *))
-{
-    sink_step(w,
-              (struct file_req){
-                  .op = FILE_RENAME,
-                  .dirfd = w->dir,
-                  .path = w->hidden_name,
-                  .path2 = w->name,
-                  .flags = flags,
-              },
-              done);
-}
-
 static void link_as(struct store_sink_work *w, const char *name, void (*done)(struct store_op *))
 {
     sink_step(w, (struct file_req){.op = FILE_LINK, .fd = w->fd, .dirfd = w->dir, .path = name},
@@ -96,10 +68,11 @@ static void link_done(struct store_op *op)
     }
 }
 
-static void rename_exclusive_done(struct store_op *op)
+static void rename_done(struct store_op *op)
 {
     struct store_sink_work *w = sink_finished(op);
     int64_t r = op->req.result;
+    bool exclusive = op->req.flags & RENAME_NOREPLACE;
 
     if (r >= 0)
         w->hidden = false;
@@ -107,10 +80,23 @@ static void rename_exclusive_done(struct store_op *op)
         return;
     if (r >= 0)
         named(w);
-    else if (r == -EINVAL || r == -ENOSYS || r == -EOPNOTSUPP)
+    else if (exclusive && (r == -EINVAL || r == -ENOSYS || r == -EOPNOTSUPP))
         link_as(w, w->name, link_done); /* this file system cannot; a link never replaces */
     else
         sink_fail(w, (int)r);
+}
+
+static void rename_hidden(struct store_sink_work *w, int flags)
+{
+    sink_step(w,
+              (struct file_req){
+                  .op = FILE_RENAME,
+                  .dirfd = w->dir,
+                  .path = w->hidden_name,
+                  .path2 = w->name,
+                  .flags = flags,
+              },
+              rename_done);
 }
 
 static void link_hidden_done(struct store_op *op)
@@ -123,7 +109,7 @@ static void link_hidden_done(struct store_op *op)
     if (!sink_goes_on(w))
         return;
     if (r >= 0) {
-        rename_hidden(w, 0, rename_done);
+        rename_hidden(w, 0);
     } else if (r == -EEXIST && w->name_tries < SINK_NAME_TRIES) {
         w->name_tries++;
         sink_choose_name(w);
@@ -139,10 +125,7 @@ static void link_hidden_done(struct store_op *op)
 static void give_name(struct store_sink_work *w)
 {
     if (w->hidden) {
-        if (w->overwrite)
-            rename_hidden(w, 0, rename_done);
-        else
-            rename_hidden(w, RENAME_NOREPLACE, rename_exclusive_done);
+        rename_hidden(w, w->overwrite ? 0 : RENAME_NOREPLACE);
     } else if (w->overwrite && !w->absent) {
         /* linkat() cannot replace; rename() can, but needs a name to begin with. */
         sink_choose_name(w);
