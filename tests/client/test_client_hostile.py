@@ -500,19 +500,21 @@ def test_C23_long_name_goes_without_options(client):
         assert not server.requests[0].options
 
 
+def without_end(c):
+    """DATA until the client has no more room."""
+    n = 1
+    while True:
+        c.send(tftp.data(n, b"x" * 512))
+        packet = c.receive()
+        if packet is None or packet.opcode == tftp.ERROR:
+            assert packet.code == tftp.E_DISK_FULL, repr(packet)
+            return
+        n += 1
+
+
 def test_C25_endless_data(client):
     """--max-size ends it with ERROR 3."""
-    def script(c):
-        n = 1
-        while True:
-            c.send(tftp.data(n, b"x" * 512))
-            packet = c.receive()
-            if packet is None or packet.opcode == tftp.ERROR:
-                assert packet.code == tftp.E_DISK_FULL, repr(packet)
-                return
-            n += 1
-
-    with Scripted(script) as server:
+    with Scripted(without_end) as server:
         fails(client, get(client, server, "--max-size", "100K"), TOO_LARGE, "102400")
 
 
@@ -552,18 +554,8 @@ def test_C26_failure_then_success(client):
 
 def test_C28_disk_full(client):
     """ERROR 3 to the server, nothing kept. The full disk is a limit on file sizes."""
-    def script(c):
-        n = 1
-        while True:
-            c.send(tftp.data(n, b"x" * 512))
-            packet = c.receive()
-            if packet is None or packet.opcode == tftp.ERROR:
-                assert packet.code == tftp.E_DISK_FULL, repr(packet)
-                return
-            n += 1
-
     limit = 64 * 1024
-    with Scripted(script) as server:
+    with Scripted(without_end) as server:
         done = client("get", "--no-options", server.target(),
                       prefix=("/bin/sh", "-c", f"ulimit -f {limit // 512}; exec \"$0\" \"$@\""))
         fails(client, done, DISK, os.strerror(errno.EFBIG))
