@@ -88,8 +88,13 @@ static void take(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t le
 {
     learn_spacing(x, now);
     x->came_at = now;
-    if (x->ack_fresh && x->expected == x->acked + 1)
-        tftp_rto_sample(f->rto, now - x->ack_at);
+    if (x->ack_fresh && x->expected == x->acked + 1) {
+        /* The sender may have waited with its answer to the report of a gap. */
+        if (x->gap == x->expected)
+            tftp_rto_settle(f->rto, now - x->ack_at, 1);
+        else
+            tftp_rto_sample(f->rto, now - x->ack_at, 1);
+    }
     x->ack_fresh = false;
     x->repeat_from = TFTP_BLOCK_NONE;
     x->size += len;
@@ -111,7 +116,7 @@ static bool is_unheard(const struct tftp_receiver *x, const struct tftp_flow *f,
     if (x->spacing == NSEC_NEVER || f->rto->srtt == 0)
         return false;
     return now >= x->came_at + MAX(PAUSE_MIN, PAUSE_SPACINGS * x->spacing) &&
-           now >= x->ack_at + 2 * f->rto->least;
+           (f->rto->rough || now >= x->ack_at + 2 * f->rto->least);
 }
 
 /* The report of this gap is repeated, a few times; but not to a sender that is seen to start over

@@ -4,6 +4,9 @@
 
 #include "base/util.h"
 
+/* Of 1,500 bytes at 100 Mbit/s. */
+#define PACKET_TIME (120 * NSEC_PER_USEC)
+
 static nsec bounded(const struct tftp_rto *r, nsec interval)
 {
     return MIN(MAX(interval, r->min), r->max);
@@ -32,11 +35,19 @@ void tftp_rto_fix(struct tftp_rto *r, nsec first)
     r->interval = first;
 }
 
-void tftp_rto_sample(struct tftp_rto *r, nsec rtt)
+static void note_least(struct tftp_rto *r, nsec rtt, uint32_t packets)
+{
+    if (rtt >= r->least)
+        return;
+    r->least = rtt;
+    r->least_of = packets;
+}
+
+void tftp_rto_sample(struct tftp_rto *r, nsec rtt, uint32_t packets)
 {
     rtt = MAX(rtt, 1);
-    r->least = nsec_min(r->least, rtt);
-    if (r->srtt == 0) { /* RFC 6298 section 2.2 */
+    note_least(r, rtt, packets);
+    if (r->srtt == 0 || (r->rough && rtt < r->srtt)) { /* RFC 6298 section 2.2 */
         r->srtt = rtt;
         r->rttvar = rtt / 2;
     } else { /* RFC 6298 section 2.3: beta 1/4, alpha 1/8 */
@@ -45,17 +56,30 @@ void tftp_rto_sample(struct tftp_rto *r, nsec rtt)
         r->rttvar = r->rttvar - r->rttvar / 4 + delta / 4;
         r->srtt = r->srtt - r->srtt / 8 + rtt / 8;
     }
+    r->rough = false;
     r->interval = bounded(r, r->srtt + 4 * r->rttvar);
 }
 
-void tftp_rto_settle(struct tftp_rto *r, nsec upper)
+void tftp_rto_sample_opening(struct tftp_rto *r, nsec rtt)
+{
+    tftp_rto_sample(r, rtt, 1);
+    r->rough = true;
+}
+
+void tftp_rto_settle(struct tftp_rto *r, nsec upper, uint32_t packets)
 {
     if (r->srtt == 0)
         return;
-    r->least = nsec_min(r->least, MAX(upper, 1));
+    note_least(r, MAX(upper, 1), packets);
     if (upper < r->srtt)
-        tftp_rto_sample(r, upper);
+        tftp_rto_sample(r, upper, packets);
     else
+        tftp_rto_end_back_off(r, upper);
+}
+
+void tftp_rto_end_back_off(struct tftp_rto *r, nsec upper)
+{
+    if (r->srtt != 0)
         r->interval = MIN(r->interval, MAX(bounded(r, r->srtt + 4 * r->rttvar), upper));
 }
 
@@ -69,8 +93,17 @@ nsec tftp_rto_round_trip(const struct tftp_rto *r)
     return r->srtt + r->rttvar;
 }
 
-nsec tftp_rto_shortest(const struct tftp_rto *r)
+nsec tftp_rto_shortest(const struct tftp_rto *r, uint32_t packets)
 {
+    nsec least = r->least;
+
+    /* Part of it was the time of the packets before, if not all: a packet of 1,500 bytes takes
+     * that long on a line of 100 Mbit/s. */
+    if (packets < r->least_of) {
+        nsec others = (r->least_of - packets) * PACKET_TIME;
+
+        least = MAX(least * packets / r->least_of, least - MIN(least, others));
+    }
     /* The mean is of whole windows, which take their time to arrive. */
-    return nsec_min(r->least / 2, r->srtt - MIN(2 * r->rttvar, r->srtt / 2));
+    return nsec_min(least / 2, r->srtt - MIN(2 * r->rttvar, r->srtt / 2));
 }

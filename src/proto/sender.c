@@ -101,6 +101,12 @@ static nsec sent_at(const struct tftp_sender *x, uint64_t block)
     return run != NULL ? run->sent : x->runs[(x->newest + 1) % TFTP_RUNS].sent;
 }
 
+/* So many packets of the run went out up to `block`, as far as we know. */
+static uint32_t place_in(const struct tftp_run *run, uint64_t block)
+{
+    return run != NULL ? (uint32_t)(block - run->first) + 1 : 1;
+}
+
 /* Blocks [first, end) went out. */
 static void remember_run(struct tftp_sender *x, uint64_t first, uint64_t end, bool fresh, nsec now)
 {
@@ -167,7 +173,7 @@ static void judge_restart(struct tftp_sender *x, const struct tftp_flow *f, uint
     nsec sent = run != NULL ? run->sent : x->gap_restarted;
 
     if (x->gap_restarted != 0 &&
-        (block >= x->next || now < sent + nsec_min(f->rto->srtt, f->rto->least) / 2)) {
+        (block >= x->next || now < sent + tftp_rto_shortest(f->rto, place_in(run, block)))) {
         x->doubts = DOUBTS;
         tftp_burst_undo(&x->burst, &x->mark);
         x->spoiled = x->was_spoiled;
@@ -175,6 +181,9 @@ static void judge_restart(struct tftp_sender *x, const struct tftp_flow *f, uint
         if (x->next < x->high)
             remember_run(x, x->next, x->high, false, now);
         x->next = x->high;
+    } else if (x->gap_restarted != 0 && run != NULL) {
+        /* Where nearly all goes out twice nothing else would end a backoff. */
+        tftp_rto_end_back_off(f->rto, now - sent);
     }
     x->gap_restarted = 0;
 }
@@ -203,7 +212,8 @@ static void on_gap_hint(struct tftp_sender *x, const struct tftp_flow *f, nsec n
     /* The OACK was repeated, so this may be one more answer to it. */
     if (x->base == 1 && f->rto->srtt == 0)
         return;
-    if (now < sent_at(x, x->base + 1) + tftp_rto_shortest(f->rto))
+    nsec least = tftp_rto_shortest(f->rto, place_in(run_of(x, x->base + 1), x->base + 1));
+    if (now < sent_at(x, x->base + 1) + least)
         return;
     /* Nor if it may answer a block sent again, when the peer is known to answer those it has. */
     if (x->doubts > 0 && now < x->resent_at + patience_for_gap(x, f->rto))
@@ -213,8 +223,10 @@ static void on_gap_hint(struct tftp_sender *x, const struct tftp_flow *f, nsec n
 
     if (x->gap_base == x->base) {
         /* Lost again: what follows it would be lost labour until the timer repairs it. After
-         * that it may be a peer that repeats its last ACK, whatever it has. */
-        x->held = x->held || (x->tries == 0 && may_hold);
+         * that it may be a peer that repeats its last ACK, whatever it has. A report that was on
+         * its way when the block went out again says nothing of it. */
+        x->held = x->held || (x->tries == 0 && may_hold &&
+                              now >= sent_at(x, x->base) + nsec_min(f->rto->least, f->rto->srtt));
         return;
     }
     x->gap_base = x->base;
@@ -232,9 +244,9 @@ static void on_progress(struct tftp_sender *x, const struct tftp_flow *f, uint64
      * ACK says less about the time since its own block went out. */
     if (run != NULL && run->fresh) {
         if (window_done)
-            tftp_rto_sample(f->rto, now - run->sent);
+            tftp_rto_sample(f->rto, now - run->sent, place_in(run, block));
         else
-            tftp_rto_settle(f->rto, now - run->sent);
+            tftp_rto_settle(f->rto, now - run->sent, place_in(run, block));
     }
     judge_restart(x, f, block, now);
     tftp_burst_on_acked(&x->burst, (uint32_t)(block + 1 - x->base));

@@ -43,7 +43,8 @@ struct client {
 
 static struct world {
     struct prng prng;
-    uint32_t loss; /* per million, each way */
+    uint32_t loss;  /* per million, each way */
+    uint64_t stray; /* this block is lost once; 0: none is */
     nsec delay, per_packet, now;
     unsigned window;
     struct line down, up;
@@ -52,10 +53,10 @@ static struct world {
 } w;
 
 /* A lost packet takes its time on the line all the same. */
-static void put(struct line *l, uint16_t block, nsec per_packet)
+static void put(struct line *l, uint16_t block, nsec per_packet, bool lost)
 {
     l->free_at = MAX(l->free_at, w.now) + per_packet;
-    if (prng_chance(&w.prng, w.loss))
+    if (prng_chance(&w.prng, w.loss) || lost)
         return;
     l->slot[l->tail].at = l->free_at + w.delay;
     l->slot[l->tail].block = block;
@@ -79,7 +80,7 @@ static uint16_t get(struct line *l)
 static void ack(uint64_t block)
 {
     w.client.last = (uint16_t)block;
-    put(&w.up, (uint16_t)block, 0);
+    put(&w.up, (uint16_t)block, 0, false);
 }
 
 static void model_takes(struct client *c, uint64_t block)
@@ -132,8 +133,13 @@ static void server_speaks(void)
     struct tftp_out out;
 
     while (tftp_session_next(&w.server, w.now, &out)) {
-        for (uint32_t i = 0; i < out.count; i++)
-            put(&w.down, (uint16_t)(out.block + i), w.per_packet);
+        for (uint32_t i = 0; i < out.count; i++) {
+            uint64_t block = out.block + i;
+            bool lost = block == w.stray;
+
+            w.stray = lost ? 0 : w.stray;
+            put(&w.down, (uint16_t)block, w.per_packet, lost);
+        }
         tftp_session_sent(&w.server, out.count, w.now);
     }
 }
@@ -202,20 +208,31 @@ static void run(uint64_t seed, enum kind kind, nsec opening)
     assert_int_equal(w.server.outcome, TFTP_OUTCOME_OK);
 }
 
+struct way {
+    nsec trip, opening, per_packet;
+};
+
+#define GIGABIT (12 * NSEC_PER_USEC) /* 1,500 bytes */
+
+static void set_out(unsigned percent, unsigned window, const struct way *way)
+{
+    memset(&w, 0, sizeof(w));
+    w.loss = percent * 10000;
+    w.window = window;
+    w.delay = way->trip / 2;
+    w.per_packet = way->per_packet;
+}
+
 /* Packets sent for a thousand blocks, and the blocks a second. */
-static unsigned cost(enum kind kind, unsigned percent, unsigned window, nsec trip, nsec opening,
+static unsigned cost(enum kind kind, unsigned percent, unsigned window, const struct way *way,
                      unsigned *rate)
 {
     uint64_t sent = 0;
     nsec took = 0;
 
-    memset(&w, 0, sizeof(w));
-    w.loss = percent * 10000;
-    w.window = window;
-    w.delay = trip / 2;
-    w.per_packet = 12 * NSEC_PER_USEC; /* 1,500 bytes at a gigabit a second */
+    set_out(percent, window, way);
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-        run(seed, kind, opening);
+        run(seed, kind, way->opening);
         sent += w.server.counts.blocks_sent;
         took += w.now - T0;
     }
@@ -229,34 +246,40 @@ struct expected {
     unsigned slowest; /* blocks a second */
 };
 
-static void check(enum kind kind, nsec trip, nsec opening, const struct expected *e, size_t n)
+static void check(enum kind kind, const struct way *way, const struct expected *e, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        unsigned rate, sent = cost(kind, e[i].percent, e[i].window, trip, opening, &rate);
+        unsigned rate, sent = cost(kind, e[i].percent, e[i].window, way, &rate);
 
-        print_message("client %d, %llu us, %u %%, windowsize %2u: %u.%03u, %u blocks/s\n", kind,
-                      (unsigned long long)(trip / NSEC_PER_USEC), e[i].percent, e[i].window,
-                      sent / 1000, sent % 1000, rate);
+        print_message("client %d, %llu us, %llu at first, %llu a packet, %u %%, windowsize %2u: "
+                      "%u.%03u, %u blocks/s\n",
+                      kind, (unsigned long long)(way->trip / NSEC_PER_USEC),
+                      (unsigned long long)(way->opening / NSEC_PER_USEC),
+                      (unsigned long long)(way->per_packet / NSEC_PER_USEC), e[i].percent,
+                      e[i].window, sent / 1000, sent % 1000, rate);
         assert_in_range(sent, 1000, e[i].most);
         assert_in_range(rate, e[i].slowest, UINT_MAX);
     }
 }
 
+static const struct way near = {100 * NSEC_PER_USEC, 100 * NSEC_PER_USEC, GIGABIT};
+static const struct way farther = {MS, MS, GIGABIT};
+
 /* 1 + 3 x the loss; a little more where a window of 64 goes out whole before anything is known
  * (docs/design/2026-11-25-loss.md). */
 static void three_times_the_loss(void **state)
 {
-    static const struct expected near[] = {
+    static const struct expected here[] = {
         {1, 4, 1030, 1200}, {1, 16, 1030, 2300}, {1, 64, 1040, 2800},
-        {5, 4, 1150, 200},  {5, 16, 1150, 400},  {5, 64, 1150, 600},
+        {5, 4, 1150, 200},  {5, 16, 1150, 480},  {5, 64, 1150, 600},
     };
-    static const struct expected farther[] = {
-        {1, 16, 1030, 900}, {1, 64, 1040, 950}, {5, 16, 1150, 280}, {5, 64, 1150, 350}};
+    static const struct expected there[] = {
+        {1, 16, 1030, 950}, {1, 64, 1040, 1000}, {5, 16, 1150, 300}, {5, 64, 1150, 350}};
 
     (void)state;
     for (int kind = RULE; kind <= EDK2; kind++) {
-        check((enum kind)kind, 100 * NSEC_PER_USEC, 100 * NSEC_PER_USEC, near, ARRAY_LEN(near));
-        check((enum kind)kind, MS, MS, farther, ARRAY_LEN(farther));
+        check((enum kind)kind, &near, here, ARRAY_LEN(here));
+        check((enum kind)kind, &farther, there, ARRAY_LEN(there));
     }
 }
 
@@ -264,29 +287,85 @@ static void three_times_the_loss(void **state)
 static void one_report_is_little(void **state)
 {
     static const struct expected bound[] = {
-        {1, 16, 1030, 1900}, {1, 64, 1050, 2600}, {5, 16, 1210, 290}, {5, 64, 1480, 380}};
+        {1, 16, 1030, 1900}, {1, 64, 1050, 2600}, {5, 16, 1210, 290}, {5, 64, 1480, 450}};
 
     (void)state;
-    check(UBOOT, 100 * NSEC_PER_USEC, 100 * NSEC_PER_USEC, bound, ARRAY_LEN(bound));
+    check(UBOOT, &near, bound, ARRAY_LEN(bound));
 }
 
 /* A client that was busy when it was granted its options: the mean begins far from the truth. */
 static void a_slow_opening(void **state)
 {
+    static const struct way way = {100 * NSEC_PER_USEC, 8 * MS, GIGABIT};
     static const struct expected bound[] = {
-        {1, 16, 1040, 1800}, {1, 64, 1060, 2200}, {5, 16, 1170, 370}};
+        {1, 16, 1030, 2300}, {1, 64, 1045, 2500}, {5, 16, 1150, 450}, {5, 64, 1150, 500}};
 
     (void)state;
     for (int kind = RULE; kind <= EDK2; kind++)
-        check((enum kind)kind, 100 * NSEC_PER_USEC, 8 * MS, bound, ARRAY_LEN(bound));
+        check((enum kind)kind, &way, bound, ARRAY_LEN(bound));
+}
+
+/* Pauses that are shorter than the round trip. */
+static void a_long_way(void **state)
+{
+    static const struct way way = {10 * MS, 10 * MS, GIGABIT};
+    static const struct expected bound[] = {
+        {1, 16, 1055, 140}, {1, 64, 1065, 140}, {5, 16, 1190, 75}, {5, 64, 1230, 60}};
+
+    (void)state;
+    for (int kind = RULE; kind <= EDK2; kind++)
+        check((enum kind)kind, &way, bound, ARRAY_LEN(bound));
+}
+
+/* 10 and 1 Mbit/s: a window takes longer than the round trip, up to three quarters of a second. */
+static void slow_lines(void **state)
+{
+    static const struct way ten = {100 * NSEC_PER_USEC, 1300 * NSEC_PER_USEC, 100 * GIGABIT};
+    static const struct way one = {MS, 13 * MS, 1000 * GIGABIT};
+    static const struct expected of_ten[] = {
+        {1, 16, 1035, 470}, {1, 64, 1065, 380}, {5, 16, 1150, 240}, {5, 64, 1330, 180}};
+    static const struct expected of_one[] = {{1, 16, 1130, 65}, {1, 64, 1500, 38}};
+
+    (void)state;
+    for (int kind = RULE; kind <= EDK2; kind++) {
+        check((enum kind)kind, &ten, of_ten, ARRAY_LEN(of_ten));
+        check((enum kind)kind, &one, of_one, ARRAY_LEN(of_one));
+    }
+}
+
+/* One loss of a whole transfer costs the rest of its window once, and little time after that. */
+static void a_stray_loss(void **state)
+{
+    static const struct {
+        unsigned window;
+        uint64_t block;
+        unsigned slowest; /* blocks a second */
+    } rows[] = {
+        {16, 10, 10700}, {16, 200, 10700}, {16, 4000, 11200},
+        {64, 10, 21500}, {64, 200, 21500}, {64, 4000, 25000},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        unsigned rate;
+
+        set_out(0, rows[i].window, &farther);
+        w.stray = rows[i].block;
+        run(1, RULE, farther.opening);
+        rate = (unsigned)(BLOCKS * NSEC_PER_SEC / (w.now - T0));
+        print_message("windowsize %u, block %llu is lost: %u blocks/s\n", rows[i].window,
+                      (unsigned long long)rows[i].block, rate);
+        assert_in_range(w.server.counts.blocks_resent, 1, rows[i].window);
+        assert_in_range(rate, rows[i].slowest, UINT_MAX);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(three_times_the_loss),
-        cmocka_unit_test(one_report_is_little),
-        cmocka_unit_test(a_slow_opening),
+        cmocka_unit_test(three_times_the_loss), cmocka_unit_test(one_report_is_little),
+        cmocka_unit_test(a_slow_opening),       cmocka_unit_test(a_long_way),
+        cmocka_unit_test(slow_lines),           cmocka_unit_test(a_stray_loss),
     };
 
     return cmocka_run_group_tests_name("sender_loss", tests, NULL, NULL);

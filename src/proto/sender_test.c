@@ -506,62 +506,6 @@ static void long_round_trips_are_learned(void **state)
     assert_true(s.rto.interval > rtt);
 }
 
-/* A restart that was in vain says nothing about the network. */
-static void a_restart_in_vain_is_forgotten(void **state)
-{
-    nsec now = opened(8, 512 * WHOLE, 40 * MS);
-
-    (void)state;
-    for (uint64_t block = 1; block < 80; block += 8) {
-        assert_sends(block, 8, now);
-        fixture_ack(&s, block + 7, now += 40 * MS);
-    }
-    assert_sends(81, 8, now);
-    fixture_ack(&s, 82, now += 40 * MS);
-    assert_sends(89, 2, now);
-    now = at_deadline();
-    assert_int_equal(s.counts.resent_gap, 1);
-    assert_sends(83, 4, now);
-    fixture_ack(&s, 88, now + MS); /* it was under way */
-    assert_sends(91, 6, now + MS);
-    fixture_ack(&s, 96, now + 41 * MS);
-    assert_sends(97, 8, now + 41 * MS); /* nothing was lost, no smaller bursts */
-    /* Once bitten: the same impression again, and the sender waits for what follows. */
-    fixture_ack(&s, 98, now += 81 * MS);
-    assert_sends(105, 2, now);
-    assert_true(tftp_session_deadline(&s) > now + 40 * MS);
-    fixture_ack(&s, 104, now += 40 * MS);
-    assert_sends(107, 6, now);
-    assert_int_equal(s.counts.resent_gap, 1);
-}
-
-/* A client that answers what it has already, block by block: once the first answer shows that, the
- * others report no gap. */
-static void answers_to_a_restart_in_vain_are_no_hint(void **state)
-{
-    nsec now = opened(8, 512 * WHOLE, 40 * MS), restarted;
-
-    (void)state;
-    for (uint64_t block = 1; block < 80; block += 8) {
-        assert_sends(block, 8, now);
-        fixture_ack(&s, block + 7, now += (block & 8 ? 30 : 50) * MS);
-    }
-    assert_sends(81, 8, now);
-    fixture_ack(&s, 82, now += 50 * MS);
-    assert_sends(89, 2, now);
-    restarted = at_deadline();
-    assert_sends(83, 4, restarted);
-    assert_sends(87, 4, now = at_deadline());
-    assert_true(now > restarted);
-    fixture_ack(&s, 90, now += s.rto.least / 2 - MS); /* too soon after block 90 */
-    assert_true(now > restarted + s.rto.least / 2);
-    assert_sends(91, 8, now);
-    fixture_ack(&s, 90, now + s.rto.srtt / 2 + MS);
-    now = at_deadline();
-    assert_int_equal(s.counts.resent_gap, 1);
-    assert_int_equal(s.counts.resent_timeout, 1);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -586,8 +530,6 @@ int main(void)
         cmocka_unit_test(size_may_come_late),
         cmocka_unit_test(four_gigabytes_and_more),
         cmocka_unit_test(long_round_trips_are_learned),
-        cmocka_unit_test(a_restart_in_vain_is_forgotten),
-        cmocka_unit_test(answers_to_a_restart_in_vain_are_no_hint),
     };
 
     return cmocka_run_group_tests_name("sender", tests, NULL, NULL);

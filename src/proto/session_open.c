@@ -67,7 +67,7 @@ static void agreed(struct tftp_session *s, uint64_t size, nsec now)
 static void sample_control(struct tftp_session *s, nsec now)
 {
     if (s->repeats == 1)
-        tftp_rto_sample(&s->rto, now - s->control_at);
+        tftp_rto_sample_opening(&s->rto, now - s->control_at);
 }
 
 static nsec unproven_end(const struct tftp_session *s)

@@ -1,0 +1,162 @@
+/*
+ * The sender's restarts for a gap: which were in vain, which reports are of the same loss, and what
+ * an answer to a repeated block is good for.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "proto/session_fixture.h"
+
+#define T0    (5000 * MS)
+#define WHOLE 100000 /* blocks of 512 bytes: more than any test needs */
+
+static struct tftp_session s;
+
+/* A read with this window, OACK acknowledged after `rtt`; the time is then T0 + rtt. */
+static nsec opened(unsigned window, uint64_t size, nsec rtt)
+{
+    struct fixture_options o = {.blksize = 512, .windowsize = window};
+
+    assert_int_equal(fixture_serve(&s, TFTP_RRQ, &o, size, NULL, T0), 0);
+    assert_int_equal(fixture_take(&s, T0).opcode, TFTP_OACK);
+    fixture_ack(&s, 0, T0 + rtt);
+    assert_int_equal(s.state, TFTP_STATE_SENDING);
+    return T0 + rtt;
+}
+
+static void assert_sends(uint64_t first, uint32_t blocks, nsec now)
+{
+    struct fixture_taken t = fixture_take(&s, now);
+
+    assert_int_equal(t.controls, 0);
+    assert_int_equal(t.blocks, blocks);
+    if (blocks > 0)
+        assert_int_equal(t.first, first);
+}
+
+static nsec at_deadline(void)
+{
+    nsec now = tftp_session_deadline(&s);
+
+    assert_true(now != NSEC_NEVER);
+    tftp_session_on_timer(&s, now);
+    return now;
+}
+
+/* A restart that was in vain says nothing about the network. */
+static void a_restart_in_vain_is_forgotten(void **state)
+{
+    nsec now = opened(8, 512 * WHOLE, 40 * MS);
+
+    (void)state;
+    for (uint64_t block = 1; block < 80; block += 8) {
+        assert_sends(block, 8, now);
+        fixture_ack(&s, block + 7, now += 40 * MS);
+    }
+    assert_sends(81, 8, now);
+    fixture_ack(&s, 82, now += 40 * MS);
+    assert_sends(89, 2, now);
+    now = at_deadline();
+    assert_int_equal(s.counts.resent_gap, 1);
+    assert_sends(83, 4, now);
+    fixture_ack(&s, 88, now + MS); /* it was under way */
+    assert_sends(91, 6, now + MS);
+    fixture_ack(&s, 96, now + 41 * MS);
+    assert_sends(97, 8, now + 41 * MS); /* nothing was lost, no smaller bursts */
+    /* Once bitten: the same impression again, and the sender waits for what follows. */
+    fixture_ack(&s, 98, now += 81 * MS);
+    assert_sends(105, 2, now);
+    assert_true(tftp_session_deadline(&s) > now + 40 * MS);
+    fixture_ack(&s, 104, now += 40 * MS);
+    assert_sends(107, 6, now);
+    assert_int_equal(s.counts.resent_gap, 1);
+}
+
+/* A client that answers what it has already, block by block: once the first answer shows that, the
+ * others report no gap. */
+static void answers_to_a_restart_in_vain_are_no_hint(void **state)
+{
+    nsec now = opened(8, 512 * WHOLE, 40 * MS), restarted;
+
+    (void)state;
+    for (uint64_t block = 1; block < 80; block += 8) {
+        assert_sends(block, 8, now);
+        fixture_ack(&s, block + 7, now += (block & 8 ? 30 : 50) * MS);
+    }
+    assert_sends(81, 8, now);
+    fixture_ack(&s, 82, now += 50 * MS);
+    assert_sends(89, 2, now);
+    restarted = at_deadline();
+    assert_sends(83, 4, restarted);
+    assert_sends(87, 4, now = at_deadline());
+    assert_true(now > restarted);
+    fixture_ack(&s, 90, now += tftp_rto_shortest(&s.rto, 4) - MS); /* too soon after block 90 */
+    assert_true(now > restarted + tftp_rto_shortest(&s.rto, 4));
+    assert_sends(91, 8, now);
+    fixture_ack(&s, 90, now + s.rto.srtt / 2 + MS);
+    now = at_deadline();
+    assert_int_equal(s.counts.resent_gap, 1);
+    assert_int_equal(s.counts.resent_timeout, 1);
+}
+
+/* A report that was on its way when the block went out again does not say that it is lost again. */
+static void a_report_on_its_way_is_no_second_one(void **state)
+{
+    nsec now = opened(8, 512 * WHOLE, 40 * MS), restarted;
+
+    (void)state;
+    assert_sends(1, 8, now);
+    fixture_ack(&s, 8, now += 40 * MS);
+    assert_sends(9, 8, now);
+    fixture_ack(&s, 9, now += 40 * MS); /* 10 is lost */
+    assert_sends(17, 1, now);
+    restarted = at_deadline();
+    assert_int_equal(s.counts.resent_gap, 1);
+    assert_sends(10, 4, restarted);
+    fixture_ack(&s, 9, restarted + 5 * MS);
+    now = at_deadline();
+    assert_true(now < restarted + 40 * MS);
+    assert_sends(14, 4, now);
+    fixture_ack(&s, 9, restarted + 41 * MS);
+    assert_int_equal(s.counts.resent_timeout, 0);
+    (void)at_deadline(); /* ... but this one does: nothing before the timer */
+    assert_int_equal(s.counts.resent_timeout, 1);
+}
+
+/* Where nearly everything goes out twice there is no sample, and timeouts would only grow. */
+static void an_answer_to_a_restart_ends_a_backoff(void **state)
+{
+    nsec now = opened(8, 512 * WHOLE, MS);
+
+    (void)state;
+    assert_sends(1, 8, now);
+    fixture_ack(&s, 8, now += MS);
+    assert_sends(9, 8, now);
+    assert_sends(9, 4, now = at_deadline());
+    assert_int_equal(s.rto.interval, 200 * MS);
+    fixture_ack(&s, 12, now += MS); /* perhaps to the first ones */
+    assert_int_equal(s.rto.interval, 200 * MS);
+    assert_sends(13, 4, now);
+    fixture_ack(&s, 12, now += MS); /* 13 is lost */
+    now = at_deadline();
+    assert_int_equal(s.counts.resent_gap, 1);
+    assert_sends(13, 2, now);
+    fixture_ack(&s, 13, now += MS);
+    assert_int_equal(s.rto.interval, 100 * MS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_restart_in_vain_is_forgotten),
+        cmocka_unit_test(answers_to_a_restart_in_vain_are_no_hint),
+        cmocka_unit_test(a_report_on_its_way_is_no_second_one),
+        cmocka_unit_test(an_answer_to_a_restart_ends_a_backoff),
+    };
+
+    return cmocka_run_group_tests_name("sender_repair", tests, NULL, NULL);
+}
