@@ -41,7 +41,10 @@ static bool has4(int fd, const struct addr *host)
            errno != EADDRNOTAVAIL;
 }
 
-/* RFC 6724 section 5 rule 1: to an address of its own a host speaks from that same address. */
+/*
+ * RFC 6724 section 5 rule 1: to an address of its own a host speaks from that same address.
+ * Connecting binds the socket, also when it fails; it is undone, for nobody reads what would come.
+ */
 static bool has6(int fd, const struct addr *host)
 {
     static const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
@@ -49,10 +52,9 @@ static bool has6(int fd, const struct addr *host)
     union addr_sock sa;
     socklen_t len = sizeof(sa);
 
-    no_port.port = 0; /* nothing ever comes from there */
-    if (connect(fd, &sa.sa, addr_to_sock(&no_port, AF_INET6, &sa)) < 0)
-        return false; /* no way to it */
-    bool own = getsockname(fd, &sa.sa, &len) == 0 && addr_from_sock(&from, &sa) == 0 &&
+    no_port.port = 0;
+    bool own = connect(fd, &sa.sa, addr_to_sock(&no_port, AF_INET6, &sa)) == 0 &&
+               getsockname(fd, &sa.sa, &len) == 0 && addr_from_sock(&from, &sa) == 0 &&
                addr_same_host(&from, host);
     (void)connect(fd, &nobody, sizeof(nobody));
     return own;
