@@ -126,17 +126,29 @@ void transfer_abort(struct transfer *t, const char *text)
         xfer_fail(&t->x, TFTP_ERR_UNDEFINED, text, t->worker->now);
 }
 
+/* The oldest upload that is stored, when its final ACK left so long ago that it has most likely
+ * come; or NULL. */
+static struct transfer *oldest_stored(const struct worker *w)
+{
+    struct transfer *t = container_of(w->stored.next, struct transfer, stored);
+
+    if (list_empty(&w->stored) || !list_empty(&t->x.link) || w->now - t->stored_at < EVICT_AGE)
+        return NULL;
+    return t;
+}
+
 /* Who has not answered may never do so; who has stored its upload most likely has its ACK. */
 bool transfer_evict(struct worker *w, const struct transfer *newcomer)
 {
     struct transfer *t = container_of(w->unproven.next, struct transfer, unproven);
+    struct transfer *stored = oldest_stored(w);
 
     if (!list_empty(&w->unproven) && t != newcomer && w->now - t->started >= EVICT_AGE) {
         if (!t->opening)
             t->x.session.outcome = TFTP_OUTCOME_TIMEOUT;
         metric_inc(&w->metrics, METRIC_TRANSFERS_EVICTED);
-    } else if (!list_empty(&w->stored)) {
-        t = container_of(w->stored.next, struct transfer, stored);
+    } else if (stored) {
+        t = stored;
     } else {
         return false;
     }
@@ -251,7 +263,8 @@ static void start_session(struct transfer *t)
     uint64_t size = t->writing || t->mode == TFTP_NETASCII ? TFTP_SIZE_UNKNOWN : t->x.reader.size;
 
     int err = take_port(t);
-    if ((err == -EMFILE || err == -ENFILE) && transfer_evict(w, t))
+    /* Of descriptors, or of ports in a range, there may be too few for all that only wait. */
+    if ((err == -EMFILE || err == -ENFILE || err == -EADDRINUSE) && transfer_evict(w, t))
         err = take_port(t);
     if (err == -EMFILE || err == -ENFILE) {
         no_port(t, -err);
@@ -303,6 +316,7 @@ static void log_published(struct transfer *t)
     transfer_log_end(t, t->worker->now);
     gate_leave(t->worker, &t->x.peer, true);
     t->logged = true;
+    t->stored_at = t->worker->now;
     list_push_back(&t->worker->stored, &t->stored);
 }
 

@@ -17,6 +17,7 @@ struct transfer {
     struct list unproven; /* in worker->unproven until the peer has answered */
     struct list stored;   /* in worker->stored when only a repeat of its last DATA is waited for */
     nsec started;
+    nsec stored_at; /* when it came into that list */
     uint64_t request_hash;
     bool writing;
     bool opening; /* the file or sink is being opened; no session yet */
@@ -63,7 +64,8 @@ void transfer_on_packet(struct transfer *t, struct view datagram);
 
 /* Makes room when all places are taken: ends the oldest transfer whose peer has not answered yet,
  * which a forged request never does, else the oldest upload that is stored and only dallies. Never
- * the newcomer itself (or NULL). False when there is none that has had the time. */
+ * the newcomer itself (or NULL). False when there is none that has had the time: to answer, or for
+ * its final ACK to arrive. */
 bool transfer_evict(struct worker *w, const struct transfer *newcomer);
 
 /* Ends it without a word to the peer. */
