@@ -2,7 +2,7 @@
 from hour to hour."""
 
 import sections
-from ratios import median, to_floor
+from ratios import FLOOR, median, to_floor
 
 WITHIN = 0.15
 
@@ -26,11 +26,13 @@ def ratios(record):
     for case, by_server in parts.get("cases", {}).items():
         name = sections.CASES[case][1]
         for server, x in to_floor(by_server, lambda r, n=name: sections.figure(r, n)).items():
-            found[f"{case}: CPU", server] = x
+            if server != FLOOR:
+                found[f"{case}: CPU", server] = x
     for clients, by_server in parts.get("concurrency", {}).items():
         for server, x in to_floor(by_server,
                                   lambda r: sections.figure(r, "us_per_packet")).items():
-            found[f"{int(clients):,} clients: CPU", server] = x
+            if server != FLOOR:
+                found[f"{int(clients):,} clients: CPU", server] = x
     for kind, by_count in (parts.get("io_uring") or {"runs": {}})["runs"].items():
         for count, by_server in by_count.items():
             for server, x in _ring_to_threads(by_server, _speed):

@@ -25,10 +25,10 @@ def _beside(run, floors, figure):
 
 
 def to_floor(by_server, figure):
-    """{server: ratio}; figure(run) may be None. Records without the time of each run (`at_s`)
-    have one floor for all of a case: the median."""
+    """{server: ratio}, 1 for the floor itself; figure(run) may be None. Records without the time of
+    each run (`at_s`) have one floor for all of a case: the median."""
     floors = by_server.get(FLOOR, [])
-    found = {}
+    found = {FLOOR: 1} if median(figure(r) for r in floors) else {}
     for server, runs in by_server.items():
         if all("at_s" in r for r in floors + runs):
             pairs = [(figure(r), _beside(r, floors, figure)) for r in runs]
@@ -36,6 +36,6 @@ def to_floor(by_server, figure):
         else:
             own, floor = (median(figure(r) for r in of) for of in (runs, floors))
             ratio = own / floor if own and floor else None
-        if server != FLOOR and ratio is not None:
+        if ratio is not None and server != FLOOR:
             found[server] = ratio
     return found

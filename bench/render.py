@@ -19,7 +19,7 @@ The server runs on one processor and the load, [`ringtftp-bench`](../man/ringtft
 another, over loopback. Each client has an address of its own, and every byte is compared. Every
 measurement starts the server anew and warms it with one download; in each round all servers take
 turns, and tables show medians over the rounds, with the least and the most beside them. The floor
-runs before and after each kind of ringtftpd: a ratio to the floor is of each run to the two beside it,
+runs before and after each of them: a ratio to the floor is of each run to the two beside it,
 and then the median, for a shared machine changes its speed from one moment to the next. A slow
 server is measured less often (column "runs") and for some seconds only: "cut off" is what was
 still running then and is no failure.
@@ -76,7 +76,7 @@ def add_cases(doc, record):
         return
     names = list(dict.fromkeys(n for g in cpu.values() for n in g))
     doc.add("## At a glance\n\nServer CPU for the same work, as a ratio to the floor "
-            "of the same run; for S transfers per second of server CPU, where more is better. The "
+            "measured beside it; for S transfers per second of server CPU, where more is better. The "
             "cases are those of the next section.\n\n" + tables.glance(record))
     doc.picture(plot.bars, "cpu.svg", "server CPU by case", "Server CPU for the same work",
                 "floor = 1; less is better; cut at 8", cpu, names, clip=8)

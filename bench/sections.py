@@ -81,18 +81,12 @@ def cases(bench, names, rounds, only=None):
 
 
 def turns(bench, names, cell):
-    """Whose turn it is, one after the other: the floor before and after each kind of ours, so
-    that the machine's changes of speed fall on both (ratios.py). A quick run asks it once."""
-    ours = [n for n in RINGTFTPD if n in names and not bench.left_out(n, cell)]
-    if FLOOR not in names or bench.quick or not ours:
+    """Whose turn it is, one after the other: the floor before and after each, so that the
+    machine's changes of speed fall on both (ratios.py). A quick run asks it once."""
+    if FLOOR not in names or bench.quick:
         return names
-    order = []
-    for name in names:
-        if name in ours:
-            order += [FLOOR, name] if name != ours[-1] else [FLOOR, name, FLOOR]
-        elif name != FLOOR:
-            order.append(name)
-    return order
+    others = [n for n in names if n != FLOOR and not bench.left_out(n, cell)]
+    return [turn for name in others for turn in (FLOOR, name)] + [FLOOR]
 
 
 def few(bench, name):

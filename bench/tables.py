@@ -83,7 +83,7 @@ def case_tables(record):
             rows.append([
                 server, fmt(values[server]),
                 f"{fmt(min(spread))}–{fmt(max(spread))}" if len(spread) > 1 else "–", len(runs),
-                ratio(1 if server == FLOOR else to.get(server)), fmt(megabytes(runs)),
+                ratio(to.get(server)), fmt(megabytes(runs)),
                 fmt(median(r["transfers_per_s"] for r in runs)), lost_text(runs),
                 f"{median(sections.share(r, 'server') for r in runs):.0f} %",
                 f"{median(sections.share(r, 'generator') for r in runs):.0f} %"])
@@ -91,7 +91,7 @@ def case_tables(record):
             ["Server", sections.FIGURES[name], "min–max", "runs", "× floor", "MB/s",
              "transfers/s", "failed", "server's processor", "generator's"], rows)))
         cpu[case] = {s: 1 / x if sections.FIGURES_UP[name] else x
-                     for s, x in ({FLOOR: 1} | to).items() if s in values}
+                     for s, x in to.items()}
         rate[case] = {s: megabytes(runs) for s, runs in by_server.items() if runs}
     return out, cpu, rate
 
@@ -150,7 +150,7 @@ def concurrency_tables(record):
             memory.setdefault(server, []).append((int(clients), max(kept, 0.01)))
             tail.setdefault(server, []).append((int(clients), p99))
             rows.append([f"{int(clients):,}", server, fmt(us),
-                         ratio(1 if server == FLOOR else to.get(server)),
+                         ratio(to.get(server)),
                          fmt(megabytes(good)), fmt(p50), fmt(p99), fmt(kept),
                          f"{median(r['requests_resent'] for r in good):,.0f}", lost_text(runs)])
     text = table(["Clients", "Server", "µs/packet", "× floor", "MB/s", "p50 ms", "p99 ms",
