@@ -102,7 +102,9 @@ struct ring_call {
 };
 /* As ring_sqe(). Each submission has to be waited for. */
 struct io_uring_sqe *ring_call_sqe(struct ring *r, struct ring_call *c);
-/* The result. Also of a ring that breaks meanwhile: it gives the operation back first. */
+/* The result. Also of a ring that breaks meanwhile: it gives the operation back first. Waits as
+ * long as the kernel keeps the operation, for its memory is the caller's; so only for operations
+ * that cannot hang: none on a file of the root. */
 int ring_call_wait(struct ring *r, struct ring_call *c);
 
 unsigned ring_in_flight(const struct ring *r);

@@ -4,7 +4,7 @@
 
 void spin_contest_init(struct spin_contest *c)
 {
-    *c = (struct spin_contest){.spin = true, .hold = CONTEST_HOLD_FIRST, .cost = NSEC_NEVER};
+    *c = (struct spin_contest){.spin = true, .hold = SPIN_CONTEST_HOLD_FIRST, .cost = NSEC_NEVER};
 }
 
 static void change(struct spin_contest *c, bool spin)
@@ -17,15 +17,15 @@ static void change(struct spin_contest *c, bool spin)
 /* A trial has one batch more than is timed, in which the scheduler finds to the new order. */
 static void end_of_batch(struct spin_contest *c, nsec took, bool crowded)
 {
-    unsigned length = c->trial ? CONTEST_BATCHES + 1 : c->hold;
+    unsigned length = c->trial ? SPIN_CONTEST_BATCHES + 1 : c->hold;
 
     if (c->spin && crowded) {
-        c->hold = c->trial ? MIN(2 * c->hold, CONTEST_HOLD_MOST) : CONTEST_HOLD_FIRST;
+        c->hold = c->trial ? MIN(2 * c->hold, SPIN_CONTEST_HOLD_MOST) : SPIN_CONTEST_HOLD_FIRST;
         c->trial = false;
         change(c, false);
         return;
     }
-    if (++c->batches + CONTEST_BATCHES > length)
+    if (++c->batches + SPIN_CONTEST_BATCHES > length)
         c->cost = nsec_min(c->cost, took);
     if (c->batches < length)
         return;
@@ -37,17 +37,17 @@ static void end_of_batch(struct spin_contest *c, nsec took, bool crowded)
     }
     c->trial = false;
     if (c->cost < c->incumbent_cost) {
-        c->hold = CONTEST_HOLD_FIRST;
+        c->hold = SPIN_CONTEST_HOLD_FIRST;
         change(c, c->spin);
     } else {
-        c->hold = MIN(2 * c->hold, CONTEST_HOLD_MOST);
+        c->hold = MIN(2 * c->hold, SPIN_CONTEST_HOLD_MOST);
         change(c, !c->spin);
     }
 }
 
 bool spin_contest_turn(struct spin_contest *c, nsec now, bool crowded)
 {
-    if (c->turns == CONTEST_BATCH) {
+    if (c->turns == SPIN_CONTEST_BATCH) {
         end_of_batch(c, now - c->batch_began, crowded);
         c->turns = 0;
     }

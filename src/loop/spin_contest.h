@@ -11,10 +11,12 @@
 
 #include "base/clock.h"
 
-#define CONTEST_BATCH      64   /* turns timed together */
-#define CONTEST_BATCHES    4    /* of them the fastest counts: the others may have met a stranger */
-#define CONTEST_HOLD_FIRST 16   /* batches until the other way is tried */
-#define CONTEST_HOLD_MOST  1024 /* it doubles each time that the trial was lost */
+#define SPIN_CONTEST_BATCH 64 /* turns timed together */
+#define SPIN_CONTEST_BATCHES                                                                       \
+    4 /* of them the fastest counts: the others may have met a stranger                            \
+       */
+#define SPIN_CONTEST_HOLD_FIRST 16   /* batches until the other way is tried */
+#define SPIN_CONTEST_HOLD_MOST  1024 /* it doubles each time that the trial was lost */
 
 struct spin_contest {
     bool spin;  /* the way at work */
@@ -23,7 +25,7 @@ struct spin_contest {
     unsigned batches; /* of this way, since it began */
     unsigned hold;
     nsec batch_began;
-    nsec cost; /* of the fastest of the last CONTEST_BATCHES batches so far */
+    nsec cost; /* of the fastest of the last SPIN_CONTEST_BATCHES batches so far */
     nsec incumbent_cost;
 };
 

@@ -66,7 +66,7 @@ static void test_change_of_mind(void **state)
     spin_contest_init(&w.c);
     live(&w, 50000);
     w.cost[1] = 9000;
-    live(&w, CONTEST_BATCH * CONTEST_HOLD_MOST * 2);
+    live(&w, SPIN_CONTEST_BATCH * SPIN_CONTEST_HOLD_MOST * 2);
     w.turns[0] = w.turns[1] = 0;
     live(&w, 100000);
     assert_true(w.turns[1] > 90000);
@@ -89,7 +89,7 @@ static void test_few_turns_spin(void **state)
     struct world w = {.cost = {18000, 20000}};
 
     spin_contest_init(&w.c);
-    live(&w, CONTEST_BATCH * CONTEST_HOLD_FIRST);
+    live(&w, SPIN_CONTEST_BATCH * SPIN_CONTEST_HOLD_FIRST);
     assert_int_equal(w.turns[0], 0);
 }
 

@@ -157,7 +157,6 @@ static void test_unreachable(void **state)
     unreachable_on("::1");
 }
 
-/* More than the path takes, with don't-fragment: an error for that datagram alone. */
 /*
  * Errors about several peers at once, told to whichever send or receive comes next: each is
  * reported, also where it fails a send in the middle of a batch.
@@ -191,6 +190,7 @@ static void test_many_unreachable(void **state)
     rig_stop(&r);
 }
 
+/* More than the path takes, with don't-fragment: an error for that datagram alone. */
 static void test_too_large(void **state)
 {
     (void)state;

@@ -3,8 +3,9 @@
  * io_uring engine for trains the kernel does not take whole.
  *
  * sendmmsg tells how many messages went out and forgets the error behind a partial success; so
- * the next call starts at the first unsent one and meets the error at the head of the queue,
- * the only place where errors are judged.
+ * the next call starts at the first unsent one and meets an error of its own at the head of the
+ * queue, the only place where these are judged. An ICMP error is told only once, to whatever call
+ * comes next, so after a partial success the error queue is read.
  */
 #include <assert.h>
 #include <errno.h>

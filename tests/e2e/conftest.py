@@ -350,10 +350,13 @@ def handed(*sockets):
     high = [fcntl.fcntl(sock, fcntl.F_DUPFD, 20) for sock in sockets]
     places = " ".join(f"{3 + i}<&{fd}" for i, fd in enumerate(high))
     # LISTEN_PID is the server's own: a shell sets it and becomes the server.
-    yield {"program": ("/bin/bash", "-c", f'LISTEN_PID=$$ LISTEN_FDS={len(high)} exec "$@" {places}',
-                       "bash", PROGRAM), "inherited": high}
-    for fd in high:
-        os.close(fd)
+    try:
+        yield {"program": ("/bin/bash", "-c",
+                           f'LISTEN_PID=$$ LISTEN_FDS={len(high)} exec "$@" {places}', "bash",
+                           PROGRAM), "inherited": high}
+    finally:
+        for fd in high:
+            os.close(fd)
 
 
 def pattern(size, seed=None):

@@ -1,6 +1,5 @@
 """Debian's TFTP clients store files; they are whole and in place when the client has ended."""
 
-
 import pytest
 
 import clients

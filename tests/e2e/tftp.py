@@ -85,10 +85,11 @@ class Packet:
         return f"<{what} {self.block} +{len(self.payload)} from {self.peer}>"
 
 
-# Below the kernel's own (ip_local_port_range), and of this process alone: a server of another test
-# that ends says so to clients that are long gone, and nobody else must be on their ports.
-_PORTS = 4000
-_first_port = 10000 + _PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 5)
+# Below the kernel's own (ip_local_port_range), and each process of a test run has others, as far as
+# they go: a server of another test that ends says so to clients that are long gone, and nobody else
+# should be on their ports.
+_PORTS = 1400
+_first_port = 10000 + _PORTS * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 16)
 _ports = itertools.cycle(range(_first_port, _first_port + _PORTS))
 for _ in range(random.randrange(_PORTS)):
     next(_ports)
