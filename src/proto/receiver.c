@@ -8,10 +8,10 @@
 /* Blocks this far from the expected one, either way, are told apart. */
 #define HORIZON 32767
 
-/* The time between two packets that follow each other is a mean of so many. */
+/* The time between two packets that follow each other is a mean of so many at least. */
 #define SPACING_OF 8
 /* A sender that goes on after a pause has heard nothing meanwhile: a pause is so many times that
- * long, and no less than the second. */
+ * long, and twice the longest of them, and no less than this. */
 #define PAUSE_SPACINGS 4
 #define PAUSE_MIN      (100 * NSEC_PER_USEC)
 /* Of one gap, while none seems to be heard. */
@@ -32,7 +32,7 @@ void tftp_receiver_init(struct tftp_receiver *x, nsec now)
     x->repeat_from = TFTP_BLOCK_NONE;
     x->insisted_from = TFTP_BLOCK_NONE;
     x->rto_at = NSEC_NEVER;
-    x->spacing = NSEC_NEVER;
+    x->pause = NSEC_NEVER;
     x->waiting_since = now;
 }
 
@@ -69,24 +69,27 @@ static bool doubled_on_the_way(const struct tftp_receiver *x, const struct tftp_
     return now < MAX(said, x->waiting_since) + hold_of(x, f);
 }
 
-/*
- * How far apart the packets of one train are, as the line and our own wake-ups have it: what comes
- * in one call came as one. The least mean counts, because a sender may pause as well.
- */
-static void learn_spacing(struct tftp_receiver *x, nsec now)
+/* How far apart the packets of one train are, as the line and our own wake-ups have it: several may
+ * come in one call, but if all do, that says nothing. What makes the least counts, because a sender
+ * may pause as well. */
+static void learn_pause(struct tftp_receiver *x, nsec now)
 {
-    if (x->expected == x->acked + 1 || now == x->came_at)
+    nsec apart = now - x->came_at;
+
+    if (x->expected == x->acked + 1)
         return;
-    x->apart += now - x->came_at;
-    if (++x->apart_count < SPACING_OF)
+    x->apart += apart;
+    x->apart_most = MAX(x->apart_most, apart);
+    if (++x->apart_count < SPACING_OF || x->apart == x->apart_most)
         return;
-    x->spacing = nsec_min(x->spacing, x->apart / SPACING_OF);
-    x->apart = x->apart_count = 0;
+    apart = MAX(PAUSE_SPACINGS * x->apart / x->apart_count, 2 * x->apart_most);
+    x->pause = nsec_min(x->pause, MAX(apart, PAUSE_MIN));
+    x->apart = x->apart_most = x->apart_count = 0;
 }
 
 static void take(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t len, nsec now)
 {
-    learn_spacing(x, now);
+    learn_pause(x, now);
     x->came_at = now;
     if (x->ack_fresh && x->expected == x->acked + 1) {
         /* The sender may have waited with its answer to the report of a gap. */
@@ -113,10 +116,9 @@ static void take(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t le
  * rest of a train is still to come. */
 static bool is_unheard(const struct tftp_receiver *x, const struct tftp_flow *f, nsec now)
 {
-    if (x->spacing == NSEC_NEVER || f->rto->srtt == 0)
+    if (x->pause == NSEC_NEVER || f->rto->srtt == 0)
         return false;
-    return now >= x->came_at + MAX(PAUSE_MIN, PAUSE_SPACINGS * x->spacing) &&
-           (f->rto->rough || now >= x->ack_at + 2 * f->rto->least);
+    return now >= x->came_at + x->pause && (f->rto->rough || now >= x->ack_at + 2 * f->rto->least);
 }
 
 /* The report of this gap is repeated, a few times; but not to a sender that is seen to start over

@@ -31,12 +31,13 @@ struct tftp_receiver {
     nsec rto_at;            /* NSEC_NEVER when not set */
     nsec ack_at;            /* when the last ACK went out */
     nsec came_at;           /* the last block that was not old */
-    nsec spacing;           /* of packets that follow each other; NSEC_NEVER before it is known */
-    nsec apart;             /* sum of such times that are not in it yet */
+    nsec pause;             /* longer than packets of a train are apart; NSEC_NEVER: not known */
+    nsec apart;             /* sum of times between packets that are not in it yet */
+    nsec apart_most;        /* the longest of them */
+    nsec waiting_since;     /* of the last progress, the peer's or our disk's */
     uint32_t insists;       /* gaps whose report was repeated */
     uint32_t misheard;      /* ... and the peer had heard the first: it filled the gap twice */
-    nsec waiting_since;     /* of the last progress, the peer's or our disk's */
-    uint8_t apart_count;    /* so many times are in `apart` */
+    uint16_t apart_count;   /* so many times are in `apart` */
     uint8_t reports;        /* of the gap insisted on */
     uint8_t tries;          /* timeouts since the last progress */
     bool due;               /* an ACK is to be made */

@@ -206,6 +206,24 @@ static void a_slow_line_makes_no_pauses(void **state)
     assert_acks(17, now);
 }
 
+/* What comes in one call may have waited for it: on its own it says nothing of the line. */
+static void one_call_is_no_train(void **state)
+{
+    nsec now = T0 + 2 * MS;
+
+    (void)state;
+    opened(16);
+    for (uint64_t block = 1; block <= 16; block++)
+        takes(block, 512, now);
+    assert_acks(16, now);
+    takes(17, 512, now += MS);
+    tftp_session_stored(&s, 17 * 512, now);
+    refuses(19, 512, now += MS);
+    assert_acks(17, now);
+    refuses(20, 512, now += 50 * MS);
+    assert_acks(-1, now);
+}
+
 /* Who starts over for each report has heard them all: after two such gaps each is reported once,
  * and what comes twice is answered in the timer's time only. */
 static void who_starts_over_each_time_has_heard(void **state)
@@ -513,6 +531,7 @@ int main(void)
         cmocka_unit_test(a_gap_that_stays_is_reported_again),
         cmocka_unit_test(an_unheard_report_is_repeated),
         cmocka_unit_test(a_slow_line_makes_no_pauses),
+        cmocka_unit_test(one_call_is_no_train),
         cmocka_unit_test(who_starts_over_each_time_has_heard),
         cmocka_unit_test(old_blocks_are_answered_once),
         cmocka_unit_test(blocks_out_of_place),

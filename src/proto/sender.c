@@ -20,6 +20,8 @@
 /* A peer that acknowledges each repeated block says much in one breath; what looks like a gap
  * at its first word is none after the last. */
 #define HEAR_OUT (1 * NSEC_PER_MSEC)
+/* Answers of machines side by side differ by as much, with no network in between. */
+#define JITTER (50 * NSEC_PER_USEC)
 /* While no round trip has been measured; what follows meanwhile lets it be. */
 #define GAP_UNMEASURED (100 * NSEC_PER_MSEC)
 /* Restarts for which it is heard out a round trip longer, after one that was in vain. */
@@ -173,7 +175,8 @@ static void judge_restart(struct tftp_sender *x, const struct tftp_flow *f, uint
     nsec sent = run != NULL ? run->sent : x->gap_restarted;
 
     if (x->gap_restarted != 0 &&
-        (block >= x->next || now < sent + tftp_rto_shortest(f->rto, place_in(run, block)))) {
+        (block >= x->next ||
+         now + JITTER < sent + tftp_rto_shortest(f->rto, place_in(run, block)))) {
         x->doubts = DOUBTS;
         tftp_burst_undo(&x->burst, &x->mark);
         x->spoiled = x->was_spoiled;

@@ -127,6 +127,23 @@ static void a_report_on_its_way_is_no_second_one(void **state)
     assert_int_equal(s.counts.resent_timeout, 1);
 }
 
+/* Machines side by side: an answer may come in a third of the time it took before. */
+static void a_quick_answer_is_one(void **state)
+{
+    nsec usec = NSEC_PER_USEC, now = opened(8, 512 * WHOLE, 80 * usec);
+
+    (void)state;
+    assert_sends(1, 8, now);
+    fixture_ack(&s, 8, now += 80 * usec);
+    assert_sends(9, 8, now);
+    fixture_ack(&s, 10, now += 80 * usec); /* 11 is lost */
+    assert_sends(17, 2, now);
+    assert_sends(11, 4, now = at_deadline());
+    fixture_ack(&s, 12, now += 30 * usec);
+    assert_int_equal(s.sender.doubts, 0);
+    assert_sends(15, 4, at_deadline());
+}
+
 /* Where nearly everything goes out twice there is no sample, and timeouts would only grow. */
 static void an_answer_to_a_restart_ends_a_backoff(void **state)
 {
@@ -155,6 +172,7 @@ int main(void)
         cmocka_unit_test(a_restart_in_vain_is_forgotten),
         cmocka_unit_test(answers_to_a_restart_in_vain_are_no_hint),
         cmocka_unit_test(a_report_on_its_way_is_no_second_one),
+        cmocka_unit_test(a_quick_answer_is_one),
         cmocka_unit_test(an_answer_to_a_restart_ends_a_backoff),
     };
 
