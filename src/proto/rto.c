@@ -68,13 +68,14 @@ void tftp_rto_sample_opening(struct tftp_rto *r, nsec rtt)
 
 void tftp_rto_settle(struct tftp_rto *r, nsec upper, uint32_t packets)
 {
-    if (r->srtt == 0)
-        return;
+    bool first = r->srtt == 0;
+
     note_least(r, MAX(upper, 1), packets);
-    if (upper < r->srtt)
+    if (first || upper < r->srtt)
         tftp_rto_sample(r, upper, packets);
     else
         tftp_rto_end_back_off(r, upper);
+    r->rough |= first;
 }
 
 void tftp_rto_end_back_off(struct tftp_rto *r, nsec upper)

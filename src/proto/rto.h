@@ -40,8 +40,8 @@ void tftp_rto_sample(struct tftp_rto *r, nsec rtt, uint32_t packets);
 void tftp_rto_sample_opening(struct tftp_rto *r, nsec rtt);
 
 /* A packet sent once was answered within `upper`, but the answer may have waited for something
- * else: a sample only if that is less than the mean, which is too long then; what there is of a
- * backoff ends. */
+ * else: a sample only if that is less than the mean, which is too long then, or if there is no mean
+ * yet, and then as one of the opening; what there is of a backoff ends. */
 void tftp_rto_settle(struct tftp_rto *r, nsec upper, uint32_t packets);
 
 /* A packet was answered `upper` after it went out again. Nothing is learned from that, but what

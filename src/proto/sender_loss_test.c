@@ -45,6 +45,7 @@ static struct world {
     struct prng prng;
     uint32_t loss;  /* per million, each way */
     uint64_t stray; /* this block is lost once; 0: none is */
+    bool twice;     /* the OACK goes out twice, so that it is no measure */
     nsec delay, per_packet, now;
     unsigned window;
     struct line down, up;
@@ -169,6 +170,10 @@ static void begin(uint64_t seed, enum kind kind, nsec opening)
     fixture_take(&w.client.s, w.now);
     w.client.repeat_at = w.now + REPEAT;
     tftp_session_sent(&w.server, 0, T0);
+    if (w.twice) {
+        tftp_session_on_repeat(&w.server, FIXTURE_REQUEST_LEN, w.now += 80 * MS);
+        assert_int_equal(fixture_take(&w.server, w.now).opcode, TFTP_OACK);
+    }
     w.now += w.delay;
     fixture_ack(&w.server, 0, w.now);
     server_speaks();
@@ -210,6 +215,7 @@ static void run(uint64_t seed, enum kind kind, nsec opening)
 
 struct way {
     nsec trip, opening, per_packet;
+    bool twice;
 };
 
 #define GIGABIT (12 * NSEC_PER_USEC) /* 1,500 bytes */
@@ -221,6 +227,7 @@ static void set_out(unsigned percent, unsigned window, const struct way *way)
     w.window = window;
     w.delay = way->trip / 2;
     w.per_packet = way->per_packet;
+    w.twice = way->twice;
 }
 
 /* Packets sent for a thousand blocks, and the blocks a second. */
@@ -262,8 +269,8 @@ static void check(enum kind kind, const struct way *way, const struct expected *
     }
 }
 
-static const struct way near = {100 * NSEC_PER_USEC, 100 * NSEC_PER_USEC, GIGABIT};
-static const struct way farther = {MS, MS, GIGABIT};
+static const struct way near = {100 * NSEC_PER_USEC, 100 * NSEC_PER_USEC, GIGABIT, false};
+static const struct way farther = {MS, MS, GIGABIT, false};
 
 /* 1 + 3 x the loss; a little more where a window of 64 goes out whole before anything is known
  * (docs/design/2026-11-25-loss.md). */
@@ -296,9 +303,21 @@ static void one_report_is_little(void **state)
 /* A client that was busy when it was granted its options: the mean begins far from the truth. */
 static void a_slow_opening(void **state)
 {
-    static const struct way way = {100 * NSEC_PER_USEC, 8 * MS, GIGABIT};
+    static const struct way way = {100 * NSEC_PER_USEC, 8 * MS, GIGABIT, false};
     static const struct expected bound[] = {
         {1, 16, 1030, 2300}, {1, 64, 1045, 2500}, {5, 16, 1150, 450}, {5, 64, 1150, 500}};
+
+    (void)state;
+    for (int kind = RULE; kind <= EDK2; kind++)
+        check((enum kind)kind, &way, bound, ARRAY_LEN(bound));
+}
+
+/* The OACK, or the request, had to be repeated: nothing is known of the round trip. */
+static void a_lost_opening(void **state)
+{
+    static const struct way way = {100 * NSEC_PER_USEC, 100 * NSEC_PER_USEC, GIGABIT, true};
+    static const struct expected bound[] = {
+        {1, 16, 1030, 2300}, {1, 64, 1045, 2500}, {5, 16, 1150, 450}, {5, 64, 1165, 550}};
 
     (void)state;
     for (int kind = RULE; kind <= EDK2; kind++)
@@ -308,7 +327,7 @@ static void a_slow_opening(void **state)
 /* Pauses that are shorter than the round trip. */
 static void a_long_way(void **state)
 {
-    static const struct way way = {10 * MS, 10 * MS, GIGABIT};
+    static const struct way way = {10 * MS, 10 * MS, GIGABIT, false};
     static const struct expected bound[] = {
         {1, 16, 1055, 140}, {1, 64, 1065, 140}, {5, 16, 1190, 75}, {5, 64, 1230, 60}};
 
@@ -320,8 +339,8 @@ static void a_long_way(void **state)
 /* 10 and 1 Mbit/s: a window takes longer than the round trip, up to three quarters of a second. */
 static void slow_lines(void **state)
 {
-    static const struct way ten = {100 * NSEC_PER_USEC, 1300 * NSEC_PER_USEC, 100 * GIGABIT};
-    static const struct way one = {MS, 13 * MS, 1000 * GIGABIT};
+    static const struct way ten = {100 * NSEC_PER_USEC, 1300 * NSEC_PER_USEC, 100 * GIGABIT, false};
+    static const struct way one = {MS, 13 * MS, 1000 * GIGABIT, false};
     static const struct expected of_ten[] = {
         {1, 16, 1035, 470}, {1, 64, 1065, 380}, {5, 16, 1150, 240}, {5, 64, 1330, 180}};
     static const struct expected of_one[] = {{1, 16, 1130, 65}, {1, 64, 1500, 38}};
@@ -364,8 +383,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_times_the_loss), cmocka_unit_test(one_report_is_little),
-        cmocka_unit_test(a_slow_opening),       cmocka_unit_test(a_long_way),
-        cmocka_unit_test(slow_lines),           cmocka_unit_test(a_stray_loss),
+        cmocka_unit_test(a_slow_opening),       cmocka_unit_test(a_lost_opening),
+        cmocka_unit_test(a_long_way),           cmocka_unit_test(slow_lines),
+        cmocka_unit_test(a_stray_loss),
     };
 
     return cmocka_run_group_tests_name("sender_loss", tests, NULL, NULL);
