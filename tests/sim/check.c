@@ -141,8 +141,9 @@ void check_incoming(struct sim *s, const struct sim_datagram *d)
         return;
     sim_say(s, "  client %u -> server:%u: opcode %d arg %u, %zu bytes", c->index, d->to.port,
             opcode, d->len >= 4 ? d->bytes[2] << 8 | d->bytes[3] : 0, d->len);
-    if (opcode == TFTP_RRQ && d->to.port == c->data_port)
-        c->data_port = 0; /* from a single port a new transfer looks like the old one */
+    /* From a single port, or one of a few, a new transfer looks like the old one. */
+    if (opcode == TFTP_RRQ && (d->to.port == c->data_port || !transfer_find(s->worker, &c->at)))
+        c->data_port = 0;
     if (opcode == TFTP_RRQ || opcode == TFTP_WRQ)
         c->paid += MAX(3 * d->len, (size_t)FIRST_REPLY_MAX);
     else if (c->kind == SIM_SPRAY)
@@ -213,7 +214,8 @@ void check_doubling(struct sim *s, const struct sim_client *c)
     if (!client_is_model(c) && s->disk_delay == 0 && s->conf.limits_transfers_max > SIM_CLIENTS_MAX)
         resent += c->session.counts.blocks_resent;
     bool may_seem = client_is_model(c) || s->disk_delay > DISK_SLOW;
-    uint64_t unclear = may_seem && c->windowsize > 1 ? 4 * c->windowsize + c->blocks_sent / 16 : 0;
+    /* In one of 2.6 million transfers four windows were one block too few (seed 13004474). */
+    uint64_t unclear = may_seem && c->windowsize > 1 ? 5 * c->windowsize + c->blocks_sent / 16 : 0;
     if (s->kind && resent > unclear)
         sim_fail(s, "client %u: %llu blocks sent again because packets were doubled", c->index,
                  (unsigned long long)resent);

@@ -62,10 +62,10 @@ static void on_oack(struct sim *s, struct sim_client *c, struct view v)
 
     if (c->have > 0)
         return;
-    if (!c->options_agreed) {
-        c->blksize = TFTP_BLKSIZE_DEFAULT;
-        c->windowsize = 1;
-    }
+    /* Of two, as after a request that was mutilated on its way, the last one counts: it is the
+     * server's last word. */
+    c->blksize = TFTP_BLKSIZE_DEFAULT;
+    c->windowsize = 1;
     for (int i = 0; i < n; i++) {
         if (tftp_is_word(options[i].name, "blksize"))
             c->blksize = granted(&options[i]);
