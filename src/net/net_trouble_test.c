@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "loop/wrap_enter.h"
 #include "net/net_impl.h"
 #include "net/net_rig.h"
 
@@ -39,11 +40,6 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *msgs, unsigned count, int flags)
 }
 
 #if HAVE_IO_URING
-int __real_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait, unsigned flags, void *arg,
-                           size_t bytes);
-int __wrap_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait, unsigned flags, void *arg,
-                           size_t bytes);
-
 int __wrap_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait, unsigned flags, void *arg,
                            size_t bytes)
 {

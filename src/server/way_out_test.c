@@ -11,6 +11,7 @@
 
 #include <errno.h>
 
+#include "loop/wrap_enter.h"
 #include "server/way_out.h"
 
 static struct {
@@ -18,11 +19,6 @@ static struct {
     unsigned times;
     bool submits; /* what was handed over is taken all the same */
 } refusal;
-
-int __real_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait, unsigned flags, void *arg,
-                           size_t bytes);
-int __wrap_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait, unsigned flags, void *arg,
-                           size_t bytes);
 
 int __wrap_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait, unsigned flags, void *arg,
                            size_t bytes)

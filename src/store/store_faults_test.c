@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "loop/wrap_enter.h"
 #include "policy/path.h"
 #include "store/test_rig.h"
 
@@ -50,11 +51,6 @@ static int next(enum step step)
     unsigned n = ++fault.seen;
     return n >= fault.at && n - fault.at < fault.times ? fault.err : 0;
 }
-
-int __real_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait, unsigned flags, void *arg,
-                           size_t bytes);
-int __wrap_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait, unsigned flags, void *arg,
-                           size_t bytes);
 
 int __wrap_io_uring_enter2(unsigned fd, unsigned submit, unsigned wait, unsigned flags, void *arg,
                            size_t bytes)
