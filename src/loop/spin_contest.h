@@ -11,10 +11,8 @@
 
 #include "base/clock.h"
 
-#define SPIN_CONTEST_BATCH 64 /* turns timed together */
-#define SPIN_CONTEST_BATCHES                                                                       \
-    4 /* of them the fastest counts: the others may have met a stranger                            \
-       */
+#define SPIN_CONTEST_BATCH      64   /* turns timed together */
+#define SPIN_CONTEST_BATCHES    4    /* the fastest counts: the others may have met a stranger */
 #define SPIN_CONTEST_HOLD_FIRST 16   /* batches until the other way is tried */
 #define SPIN_CONTEST_HOLD_MOST  1024 /* it doubles each time that the trial was lost */
 
