@@ -262,6 +262,43 @@ static void test_last_under_flood(void **state)
     rig_stop(&r);
 }
 
+/* ... nor do answers to what was read, as they come while many transfers run. */
+static void test_last_among_answers(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct net_rx rx[NET_BATCH];
+    unsigned backlog = 8, batch = 4, before = 0;
+    unsigned bound = engine == &net_mmsg_ops ? NET_PASS_DATAGRAMS : backlog;
+    bool seen = false;
+
+    START(&r, NULL);
+    struct net_socket *last = rig_open(&r, "127.0.0.1:0"), *s = rig_open(&r, "127.0.0.1:0");
+    int peer = peer_open("127.0.0.1");
+    last->last = true;
+    for (unsigned i = 0; i < backlog; i++)
+        peer_send(peer, &s->local, "ack", 3);
+    peer_send(peer, &last->local, "last", 4);
+    for (unsigned i = 0; i < 2; i++)
+        (void)loop_wait(r.loop, 0);
+    while (!seen && before <= bound) {
+        unsigned n = net_recv(r.net, rx, batch);
+
+        for (unsigned i = 0; i < n && !seen; i++) {
+            seen = rx[i].socket == last;
+            before += !seen;
+        }
+        net_recv_done(r.net);
+        for (unsigned i = 0; i < n; i++)
+            peer_send(peer, &s->local, "ack", 3);
+        (void)loop_wait(r.loop, 0);
+    }
+    assert_true(seen);
+    assert_in_range(before, backlog, bound);
+    close(peer);
+    rig_stop(&r);
+}
+
 /* What is queued goes out with the next wait, flushed or not. */
 static void test_wait_flushes(void **state)
 {
@@ -542,6 +579,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_many_out),
         cmocka_unit_test(test_last),
         cmocka_unit_test(test_last_under_flood),
+        cmocka_unit_test(test_last_among_answers),
         cmocka_unit_test(test_wait_flushes),
         cmocka_unit_test(test_queue_in_done),
         cmocka_unit_test(test_truncation),

@@ -26,6 +26,7 @@ struct uring_filled {
     struct net_sock *sock;
     int res;
     uint16_t buffer;
+    unsigned after; /* of a socket marked `last`: the end of `filled` when it was seen first */
 };
 
 /* First in, first out; room for all buffers there are. */
@@ -60,6 +61,7 @@ struct uring {
     struct msghdr layout;
 
     struct uring_fifo filled, filled_last; /* of sockets marked `last` */
+    unsigned last_seen;                    /* end of those in filled_last whose `after` is set */
     uint16_t batch[NET_BATCH];             /* buffers of the batch in the caller's hands */
     unsigned batch_count;
 

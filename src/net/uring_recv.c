@@ -153,9 +153,23 @@ bool uring_has_filled(const struct uring *u)
     return u->filled.head != u->filled.tail || u->filled_last.head != u->filled_last.tail;
 }
 
+/*
+ * What came for sockets marked `last` waits for all that was there with it, but not for what comes
+ * later: the answers to what is read now would keep it waiting as long as there are any.
+ */
+static bool last_is_due(struct uring *u)
+{
+    struct uring_fifo *f = &u->filled_last;
+    unsigned mask = u->slot_count - 1;
+
+    while (u->last_seen != f->tail)
+        f->entries[u->last_seen++ & mask].after = u->filled.tail;
+    return f->head != f->tail && (int)(u->filled.head - f->entries[f->head & mask].after) >= 0;
+}
+
 bool uring_next_filled(struct uring *u, struct uring_filled *ret)
 {
-    struct uring_fifo *f = u->filled.head != u->filled.tail ? &u->filled : &u->filled_last;
+    struct uring_fifo *f = last_is_due(u) ? &u->filled_last : &u->filled;
 
     if (f->head == f->tail)
         return false;
@@ -181,7 +195,7 @@ void uring_recv_complete(struct ring_op *op, int res, uint32_t flags)
         u->held++;
         if (res >= 0 && !sock->closing) {
             fifo_push(u, sock->pub.last ? &u->filled_last : &u->filled,
-                      (struct uring_filled){sock, res, id});
+                      (struct uring_filled){.sock = sock, .res = res, .buffer = id});
             sock->busy++;
         } else {
             return_buffer(u, id);
