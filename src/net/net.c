@@ -392,6 +392,11 @@ bool net_pending(const struct net *n)
     return n->flush_more || !list_empty(&n->finished) || (n->ops->pending && n->ops->pending(n));
 }
 
+nsec net_last_read(struct net *n, nsec now)
+{
+    return n->ops->last_read ? n->ops->last_read(n, now) : now;
+}
+
 void net_gso_taken(struct net_sock *sock)
 {
     sock->net->stats.gso_trains++;

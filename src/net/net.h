@@ -131,6 +131,7 @@ struct net_ops {
     void (*flush)(struct net *n);
     void (*recv_done)(struct net *n); /* from here on they may be NULL */
     bool (*pending)(const struct net *n);
+    nsec (*last_read)(struct net *n, nsec now);
     void (*wait_in)(struct net *n, struct net_socket *s);
     /*
      * A network without a kernel has this; else NULL. net_open() then makes no descriptor, and
@@ -216,6 +217,9 @@ void net_wait_in(struct net *n, struct net_socket *s);
 
 /* True when datagrams are known to be waiting, in or out, so that the loop should not sleep. */
 bool net_pending(const struct net *n);
+/* To be asked after each turn, which began at `now`: all that had been found by the returned time
+ * for sockets marked `last` has been handed out. */
+nsec net_last_read(struct net *n, nsec now);
 const struct net_stats *net_stats(const struct net *n);
 
 /* The largest UDP payload towards `peer` that is not fragmented, by route and interface MTU;

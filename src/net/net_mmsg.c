@@ -17,6 +17,7 @@ struct mmsg {
     struct list ready;
     struct list ready_last; /* sockets marked `last` */
     unsigned pass;          /* datagrams since the last empty net_recv() */
+    nsec last_read;         /* the last turn after which no socket waited in ready_last */
     struct net_sock *sole;  /* the loop waits in this one alone */
     struct net_sock *held;  /* whose datagram is in the first slot already */
     unsigned used;          /* slots the last recv filled; only these need a reset */
@@ -304,6 +305,15 @@ static bool mmsg_pending(const struct net *n)
     return m->held != NULL || any_ready(m);
 }
 
+static nsec mmsg_last_read(struct net *n, nsec now)
+{
+    struct mmsg *m = n->engine;
+
+    if (list_empty(&m->ready_last))
+        m->last_read = now;
+    return m->last_read;
+}
+
 const struct net_ops net_mmsg_ops = {
     .name = "mmsg",
     .init = mmsg_init,
@@ -313,5 +323,6 @@ const struct net_ops net_mmsg_ops = {
     .recv = mmsg_recv,
     .flush = mmsg_flush,
     .pending = mmsg_pending,
+    .last_read = mmsg_last_read,
     .wait_in = mmsg_wait_in,
 };

@@ -223,6 +223,7 @@ const struct net_ops net_uring_ops = {
     .flush = uring_flush,
     .recv_done = uring_recv_done,
     .pending = uring_pending,
+    .last_read = uring_last_read,
 };
 
 #else /* built without liburing */

@@ -62,7 +62,9 @@ struct uring {
 
     struct uring_fifo filled, filled_last; /* of sockets marked `last` */
     unsigned last_seen;                    /* end of those in filled_last whose `after` is set */
-    uint16_t batch[NET_BATCH];             /* buffers of the batch in the caller's hands */
+    unsigned last_mark;                    /* end of filled_last at the time `last_marked` */
+    nsec last_marked, last_read;
+    uint16_t batch[NET_BATCH]; /* buffers of the batch in the caller's hands */
     unsigned batch_count;
 
     struct list rearm;   /* receives to be submitted */
@@ -85,6 +87,7 @@ void uring_recv_arm(struct uring *u);
 bool uring_has_filled(const struct uring *u);
 /* Takes the next filled buffer; false when there is none. */
 bool uring_next_filled(struct uring *u, struct uring_filled *ret);
+nsec uring_last_read(struct net *n, nsec now);
 unsigned uring_recv(struct net *n, struct net_rx *rx, unsigned max);
 void uring_recv_done(struct net *n);
 

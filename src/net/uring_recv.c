@@ -177,6 +177,20 @@ bool uring_next_filled(struct uring *u, struct uring_filled *ret)
     return true;
 }
 
+/* There may always be some that have come since: so a mark tells, from the time it was set. */
+nsec uring_last_read(struct net *n, nsec now)
+{
+    struct uring *u = n->engine;
+    const struct uring_fifo *f = &u->filled_last;
+
+    if ((int)(f->head - u->last_mark) >= 0) {
+        u->last_read = f->head == f->tail ? now : u->last_marked;
+        u->last_mark = f->tail;
+        u->last_marked = now;
+    }
+    return u->last_read;
+}
+
 void uring_recv_complete(struct ring_op *op, int res, uint32_t flags)
 {
     struct uring_sock *us = container_of(op, struct uring_sock, recv);

@@ -171,6 +171,7 @@ void transfer_on_packet(struct transfer *t, struct view datagram)
     if (transfer_find(w, &peer) != t || !t->x.session.proven)
         return;
     list_del(&t->unproven);
+    t->proven_at = w->now;
     charge_only(t, 0);
 }
 
@@ -404,6 +405,19 @@ static bool charge_repeat(struct transfer *t, size_t request_len)
     return true;
 }
 
+/*
+ * A copy that the client sent before it had an answer came before its first packet; so while
+ * requests from that time wait to be read, silence tells nothing: it may be this machine that was
+ * busy, or stood still. One socket for all keeps the order.
+ */
+static bool was_silent(const struct transfer *t)
+{
+    const struct worker *w = t->worker;
+
+    return !t->opening && w->now - t->x.session.last_heard >= RESTART_SILENCE &&
+           (t->x.socket == t->listener || w->listened >= t->proven_at);
+}
+
 bool transfer_repeated(struct transfer *t, const struct net_rx *rx)
 {
     struct worker *w = t->worker;
@@ -415,7 +429,7 @@ bool transfer_repeated(struct transfer *t, const struct net_rx *rx)
         metric_inc(&w->metrics, METRIC_REQUESTS_REPEATED);
         return true;
     }
-    bool silent = !t->opening && w->now - s->last_heard >= RESTART_SILENCE;
+    bool silent = was_silent(t);
     bool over = t->logged || tftp_session_ended(s);
     if (same && over && !silent) {
         metric_inc(&w->metrics, METRIC_REQUESTS_REPEATED);

@@ -17,6 +17,7 @@ struct transfer {
     struct list unproven; /* in worker->unproven until the peer has answered */
     struct list stored;   /* in worker->stored when only a repeat of its last DATA is waited for */
     nsec started;
+    nsec proven_at; /* when the peer answered first */
     nsec stored_at; /* when it came into that list */
     uint64_t request_hash;
     bool writing;
