@@ -161,6 +161,12 @@ static void restart_for_gap(struct tftp_sender *x, const struct tftp_flow *f, ns
     x->mark = tftp_burst_mark(&x->burst);
     x->was_spoiled = x->spoiled;
     restart(x, run != NULL ? x->base - run->first : 0);
+    /* What the last verdict left out is missing all the same. So it was wrong, and answers are
+     * quicker than any before: neither this restart nor reports can be judged by their time. */
+    if (x->left_out > 0) {
+        x->doubts = 0;
+        return;
+    }
     x->gap_restarted = now;
     x->doubts = x->doubts > 0 ? x->doubts - 1 : 0;
 }
@@ -184,6 +190,7 @@ static void judge_restart(struct tftp_sender *x, const struct tftp_flow *f, uint
         if (x->next < x->high)
             remember_run(x, x->next, x->high, false, now);
         x->next = x->high;
+        x->left_out = (uint16_t)(x->high - x->base);
     } else if (x->gap_restarted != 0 && run != NULL) {
         /* Where nearly all goes out twice nothing else would end a backoff. */
         tftp_rto_end_back_off(f->rto, now - sent);
@@ -253,6 +260,7 @@ static void on_progress(struct tftp_sender *x, const struct tftp_flow *f, uint64
     }
     judge_restart(x, f, block, now);
     tftp_burst_on_acked(&x->burst, (uint32_t)(block + 1 - x->base));
+    x->left_out = (uint16_t)(x->left_out - MIN(x->left_out, block + 1 - x->base));
     x->base = block + 1;
     if (x->next < x->base)
         x->next = x->base;
@@ -385,7 +393,7 @@ static void pace(struct tftp_sender *x, const struct tftp_flow *f, uint32_t bloc
     bool pause = false;
 
     if (tftp_burst_lossy(&x->burst)) {
-        x->burst_left -= blocks;
+        x->burst_left = (uint16_t)(x->burst_left - blocks);
         if (x->burst_left == 0) {
             x->burst_left = x->burst.size;
             pause = true;

@@ -42,7 +42,8 @@ struct tftp_sender {
     nsec gap_restarted;  /* for a gap, and no progress since; 0: not so */
     nsec resent_at;      /* when a block was sent again last */
     nsec waiting_since;  /* of the last progress, or the first block sent after it */
-    uint32_t burst_left; /* blocks that may still go out before the next pause */
+    uint16_t burst_left; /* blocks that may still go out before the next pause */
+    uint16_t left_out;   /* from `base` on, of a repetition that seemed to be in vain */
     uint8_t tries;       /* timeouts since the last progress */
     uint8_t newest;      /* of runs */
     uint8_t doubts;      /* restarts that are waited for longer, as one was in vain */

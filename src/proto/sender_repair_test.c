@@ -130,6 +130,43 @@ static void an_answer_to_a_restart_ends_a_backoff(void **state)
     assert_int_equal(s.rto.interval, 100 * MS);
 }
 
+/* Sends what it may, by the timers too, up to `until`. */
+static nsec goes_on(nsec now, nsec until)
+{
+    fixture_take(&s, now);
+    while (tftp_session_deadline(&s) <= until)
+        fixture_take(&s, at_deadline());
+    return until;
+}
+
+/* The network was congested, and has healed: answers come in a third of the least that is known, so
+ * a restart seems to have been in vain. A client that lacks all the same what was left out shows
+ * that it was not. */
+static void a_verdict_is_proved_wrong(void **state)
+{
+    nsec now = opened(8, 512 * WHOLE, 40 * MS);
+
+    (void)state;
+    assert_sends(1, 8, now);
+    fixture_ack(&s, 8, now += 40 * MS);
+    now = goes_on(now, now + 4000 * MS); /* nothing gets through, and timeouts grow */
+    fixture_ack(&s, 9, now);
+    now = goes_on(now, now + 200 * MS);
+    fixture_ack(&s, 9, now); /* 10 is lost, and all that followed */
+    assert_sends(10, 1, now = at_deadline());
+    assert_int_equal(s.counts.resent_gap, 1);
+    fixture_ack(&s, 10, now += 13 * MS);
+    assert_sends(18, 1, now); /* 11 to 17 are taken for under way */
+    now = goes_on(now, now + 1000 * MS);
+    fixture_ack(&s, 10, now);
+    uint64_t resent = s.counts.blocks_resent;
+    assert_sends(11, 1, now = at_deadline());
+    assert_int_equal(s.counts.resent_gap, 2);
+    fixture_ack(&s, 11, now += 13 * MS);
+    (void)goes_on(now, now + 200 * MS);
+    assert_int_equal(s.counts.blocks_resent, resent + 8); /* 11 to 18 */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +175,7 @@ int main(void)
         cmocka_unit_test(a_report_on_its_way_is_no_second_one),
         cmocka_unit_test(a_quick_answer_is_one),
         cmocka_unit_test(an_answer_to_a_restart_ends_a_backoff),
+        cmocka_unit_test(a_verdict_is_proved_wrong),
     };
 
     return cmocka_run_group_tests_name("sender_repair", tests, NULL, NULL);
