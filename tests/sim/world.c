@@ -398,6 +398,7 @@ static void probe(struct sim *s)
         run_until_empty(s);
     }
     s->damaging = false;
+    s->serial += 100; /* a request damaged on its way may have stored the next name already */
     for (unsigned i = 0; i < PROBES; i++) {
         enum sim_kind kind = i < 2 ? SIM_CORE : SIM_GRUB + (enum sim_kind)prng_below(&s->prng, 3);
 
