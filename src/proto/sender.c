@@ -232,10 +232,10 @@ static void on_gap_hint(struct tftp_sender *x, const struct tftp_flow *f, nsec n
     bool may_hold = tftp_burst_lossy(&x->burst) && f->rto->srtt != 0;
 
     if (x->gap_base == x->base) {
-        /* Lost again: what follows it would be lost labour until the timer repairs it. After
-         * that it may be a peer that repeats its last ACK, whatever it has. A report that was on
-         * its way when the block went out again says nothing of it. */
-        x->held = x->held || (x->tries == 0 && may_hold &&
+        /* Lost again: what follows it would be lost labour until the timer repairs it. After two
+         * timeouts it may be a peer that repeats its last ACK, whatever it has. A report that was
+         * on its way when the block went out again says nothing of it. */
+        x->held = x->held || (x->tries <= 1 && may_hold &&
                               now >= sent_at(x, x->base) + nsec_min(f->rto->least, f->rto->srtt));
         return;
     }

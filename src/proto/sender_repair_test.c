@@ -167,6 +167,33 @@ static void a_verdict_is_proved_wrong(void **state)
     assert_int_equal(s.counts.blocks_resent, resent + 8); /* 11 to 18 */
 }
 
+/* The timer sends a block again, and it is lost once more: what follows it would go out in vain.
+ * But the second time the peer may be one that says the same whatever comes, until its window is
+ * full. */
+static void nothing_follows_a_block_that_the_timer_lost(void **state)
+{
+    nsec now = opened(8, 512 * WHOLE, 40 * MS);
+
+    (void)state;
+    assert_sends(1, 8, now);
+    fixture_ack(&s, 8, now += 40 * MS);
+    assert_sends(9, 8, now);
+    fixture_ack(&s, 8, now += 40 * MS);
+    assert_sends(9, 4, now = at_deadline());
+    fixture_ack(&s, 8, now + 40 * MS);
+    now = at_deadline();
+    assert_int_equal(s.counts.resent_timeout, 1);
+    fixture_take(&s, now);
+    fixture_ack(&s, 8, now + 40 * MS);
+    now = at_deadline();
+    assert_int_equal(s.counts.resent_timeout, 2);
+    fixture_take(&s, now);
+    fixture_ack(&s, 8, now + 40 * MS);
+    fixture_take(&s, at_deadline());
+    assert_int_equal(s.counts.resent_timeout, 2);
+    assert_int_equal(s.counts.resent_gap, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +203,7 @@ int main(void)
         cmocka_unit_test(a_quick_answer_is_one),
         cmocka_unit_test(an_answer_to_a_restart_ends_a_backoff),
         cmocka_unit_test(a_verdict_is_proved_wrong),
+        cmocka_unit_test(nothing_follows_a_block_that_the_timer_lost),
     };
 
     return cmocka_run_group_tests_name("sender_repair", tests, NULL, NULL);
