@@ -14,12 +14,18 @@
  * long, and twice the longest of them, and no less than this. */
 #define PAUSE_SPACINGS 4
 #define PAUSE_MIN      (100 * NSEC_PER_USEC)
+/* Or so many times the shortest wait for an answer, which is no less than a packet takes. */
+#define ANSWERS 2
 /* Of one gap, while none seems to be heard. */
 #define REPORTS_MAX 4
 /* After so many gaps that were filled once for each report there is one report only. One in so many
  * is chance: the sender's timer. */
 #define MISHEARD_MAX   2
 #define MISHEARD_SHARE 8
+
+/* How soon the timer of a sender may come, as that of our own; not ours, which may be far slower.
+ */
+#define TIMER_LEAST (100 * NSEC_PER_MSEC)
 
 /* As for the sender: a process that was stopped has not listened and may not judge. */
 #define TRIES_MIN 3
@@ -33,6 +39,7 @@ void tftp_receiver_init(struct tftp_receiver *x, nsec now)
     x->insisted_from = TFTP_BLOCK_NONE;
     x->rto_at = NSEC_NEVER;
     x->pause = NSEC_NEVER;
+    x->answer = NSEC_NEVER;
     x->waiting_since = now;
 }
 
@@ -54,7 +61,7 @@ static nsec hold_of(const struct tftp_receiver *x, const struct tftp_flow *f)
 {
     nsec hold = f->manners->resend_hold;
 
-    return misheard(x) > 0 ? MAX(f->rto->min, hold) : hold;
+    return misheard(x) > 0 ? MAX(TIMER_LEAST, hold) : hold;
 }
 
 /*
@@ -80,7 +87,7 @@ static void learn_pause(struct tftp_receiver *x, nsec now)
         return;
     x->apart += apart;
     x->apart_most = MAX(x->apart_most, apart);
-    if (++x->apart_count < SPACING_OF || x->apart == x->apart_most)
+    if (++x->apart_count < SPACING_OF || x->apart == 0)
         return;
     apart = MAX(PAUSE_SPACINGS * x->apart / x->apart_count, 2 * x->apart_most);
     x->pause = nsec_min(x->pause, MAX(apart, PAUSE_MIN));
@@ -92,6 +99,7 @@ static void take(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t le
     learn_pause(x, now);
     x->came_at = now;
     if (x->ack_fresh && x->expected == x->acked + 1) {
+        x->answer = nsec_min(x->answer, now - x->ack_at);
         /* The sender may have waited with its answer to the report of a gap. */
         if (x->gap == x->expected)
             tftp_rto_settle(f->rto, now - x->ack_at, 1);
@@ -112,13 +120,18 @@ static void take(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t le
         want_ack(x);
 }
 
-/* The peer sends on behind a gap, later than an answer to its report takes, and not because the
- * rest of a train is still to come. */
-static bool is_unheard(const struct tftp_receiver *x, const struct tftp_flow *f, nsec now)
+/* The peer sends `block` behind a gap, later than an answer to its report takes, and not because
+ * the rest of a train is still to come, some of it lost. */
+static bool is_unheard(const struct tftp_receiver *x, const struct tftp_flow *f, uint64_t block,
+                       nsec now)
 {
-    if (x->pause == NSEC_NEVER || f->rto->srtt == 0)
+    nsec packets = block > x->beyond ? (nsec)(block - x->beyond) : 1;
+    nsec apart = packets * MAX(ANSWERS * nsec_min(x->answer, NSEC_PER_SEC), PAUSE_MIN);
+    nsec pause = nsec_min(x->pause, x->answer == NSEC_NEVER ? NSEC_NEVER : apart);
+
+    if (pause == NSEC_NEVER || f->rto->srtt == 0)
         return false;
-    return now >= x->came_at + x->pause && (f->rto->rough || now >= x->ack_at + 2 * f->rto->least);
+    return now >= x->came_at + pause && (f->rto->rough || now >= x->ack_at + 2 * f->rto->least);
 }
 
 /* The report of this gap is repeated, a few times; but not to a sender that is seen to start over
@@ -146,7 +159,7 @@ static void on_gap(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t 
 {
     bool reported = x->gap == x->expected;
     bool starts_over = block <= x->beyond && now >= x->ack_at + hold_of(x, f);
-    bool unheard = !x->due && is_unheard(x, f, now);
+    bool unheard = !x->due && is_unheard(x, f, block, now);
 
     f->counts->duplicates++;
     x->beyond = block;
@@ -164,7 +177,7 @@ static void on_old(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t 
     bool starts_over = block <= x->repeat_from;
 
     if (block >= x->insisted_from && block <= x->insisted) {
-        x->misheard++;
+        x->misheard += now < x->waiting_since + TIMER_LEAST;
         x->insisted_from = TFTP_BLOCK_NONE;
     }
     f->counts->duplicates++;
