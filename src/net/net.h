@@ -42,7 +42,7 @@ struct net_socket {
     int fd;
     struct addr local; /* as bound; ip unspecified for a wildcard */
     bool gso;          /* cleared for good when the kernel refuses it on this socket */
-    bool last;         /* set by the caller: read after what other sockets had at that time */
+    bool last;         /* set by the caller: read after what other sockets have */
     void *owner;       /* the caller's */
     uint32_t drops;    /* SO_RXQ_OVFL as last told */
     struct list link;  /* engine's */

@@ -14,7 +14,8 @@
  * long, and twice the longest of them, and no less than this. */
 #define PAUSE_SPACINGS 4
 #define PAUSE_MIN      (100 * NSEC_PER_USEC)
-/* Or so many times the shortest wait for an answer, which is no less than a packet takes. */
+/* Or so many times the shortest wait for the answer to a whole window, which is no less than a
+ * packet takes. */
 #define ANSWERS 2
 /* Of one gap, while none seems to be heard. */
 #define REPORTS_MAX 4
@@ -23,8 +24,7 @@
 #define MISHEARD_MAX   2
 #define MISHEARD_SHARE 8
 
-/* How soon the timer of a sender may come, as that of our own; not ours, which may be far slower.
- */
+/* How soon the timer of a sender may come: the default of `rto_min`, whatever ours may be. */
 #define TIMER_LEAST (100 * NSEC_PER_MSEC)
 
 /* As for the sender: a process that was stopped has not listened and may not judge. */
@@ -99,12 +99,15 @@ static void take(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t le
     learn_pause(x, now);
     x->came_at = now;
     if (x->ack_fresh && x->expected == x->acked + 1) {
-        x->answer = nsec_min(x->answer, now - x->ack_at);
-        /* The sender may have waited with its answer to the report of a gap. */
-        if (x->gap == x->expected)
+        /* The sender may have waited with its answer to the report of a gap, and to the timer's ACK
+         * it may be none: it was on its way. */
+        if (x->gap == x->expected) {
             tftp_rto_settle(f->rto, now - x->ack_at, 1);
-        else
+        } else {
             tftp_rto_sample(f->rto, now - x->ack_at, 1);
+            if (x->tries == 0)
+                x->answer = nsec_min(x->answer, now - x->ack_at);
+        }
     }
     x->ack_fresh = false;
     x->repeat_from = TFTP_BLOCK_NONE;
@@ -126,9 +129,10 @@ static bool is_unheard(const struct tftp_receiver *x, const struct tftp_flow *f,
                        nsec now)
 {
     nsec packets = block > x->beyond ? (nsec)(block - x->beyond) : 1;
-    nsec apart = packets * MAX(ANSWERS * nsec_min(x->answer, NSEC_PER_SEC), PAUSE_MIN);
-    nsec pause = nsec_min(x->pause, x->answer == NSEC_NEVER ? NSEC_NEVER : apart);
+    nsec pause = x->pause;
 
+    if (x->answer != NSEC_NEVER)
+        pause = nsec_min(pause, packets * MAX(ANSWERS * x->answer, PAUSE_MIN));
     if (pause == NSEC_NEVER || f->rto->srtt == 0)
         return false;
     return now >= x->came_at + pause && (f->rto->rough || now >= x->ack_at + 2 * f->rto->least);

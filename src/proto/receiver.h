@@ -32,7 +32,7 @@ struct tftp_receiver {
     nsec ack_at;            /* when the last ACK went out */
     nsec came_at;           /* the last block that was not old */
     nsec pause;             /* longer than packets of a train are apart; NSEC_NEVER: not known */
-    nsec answer;            /* the shortest time from an ACK to the block after it */
+    nsec answer;            /* the shortest time from the ACK of a window to the next */
     nsec apart;             /* sum of times between packets that are not in it yet */
     nsec apart_most;        /* the longest of them */
     nsec waiting_since;     /* of the last progress, the peer's or our disk's */

@@ -125,8 +125,8 @@ static void a_slow_line_makes_no_pauses(void **state)
     assert_acks(17, now);
 }
 
-/* No train was seen: who sends block by block shows by an answer how long a packet takes at most.
- * What is lost of a train makes no pause of it. */
+/* Who sends block by block shows by an answer how long a packet takes at most. What is lost of a
+ * train makes no pause of it. */
 static void an_answer_tells_of_pauses(void **state)
 {
     nsec now = answered(180 * USEC, 60 * USEC);
@@ -138,6 +138,25 @@ static void an_answer_tells_of_pauses(void **state)
     assert_acks(-1, now);
     refuses(22, 512, now += 180 * USEC);
     assert_acks(17, now);
+}
+
+/* A block that was overtaken is no answer to the report of its gap. */
+static void an_overtaken_block_is_no_answer(void **state)
+{
+    nsec now = trained(1200 * USEC);
+
+    (void)state;
+    refuses(19, 512, now += 1200 * USEC);
+    assert_acks(17, now);
+    takes(18, 512, now += 10 * USEC);
+    takes(19, 512, now += 1200 * USEC);
+    refuses(21, 512, now += 1200 * USEC);
+    tftp_session_stored(&s, 19 * 512, now);
+    assert_acks(19, now);
+    for (uint64_t block = 22; block <= 34; block++) {
+        refuses(block, 512, now += 1200 * USEC);
+        assert_acks(-1, now);
+    }
 }
 
 /* What comes in one call may have waited for it: on its own it says nothing of the line. */
@@ -227,6 +246,7 @@ int main(void)
         cmocka_unit_test(an_unheard_report_is_repeated),
         cmocka_unit_test(a_slow_line_makes_no_pauses),
         cmocka_unit_test(an_answer_tells_of_pauses),
+        cmocka_unit_test(an_overtaken_block_is_no_answer),
         cmocka_unit_test(one_call_is_no_train),
         cmocka_unit_test(who_starts_over_each_time_has_heard),
         cmocka_unit_test(who_starts_over_may_have_a_quick_timer),

@@ -142,6 +142,7 @@ void tftp_sender_rewind(struct tftp_sender *x)
     x->held = x->probing = false;
     x->spoiled = true;
     x->gap_restarted = 0;
+    x->left_out = x->left_out_end = 0;
     forget_runs(x);
     new_burst(x);
 }
@@ -156,19 +157,17 @@ static void restart(struct tftp_sender *x, uint64_t depth)
 static void restart_for_gap(struct tftp_sender *x, const struct tftp_flow *f, nsec now)
 {
     const struct tftp_run *run = run_of(x, x->base);
+    bool proved_wrong = x->left_out == 0 && x->left_out_end > 0;
 
     f->counts->resent_gap++;
     x->mark = tftp_burst_mark(&x->burst);
     x->was_spoiled = x->spoiled;
     restart(x, run != NULL ? x->base - run->first : 0);
+    x->gap_restarted = now;
     /* What the last verdict left out is missing all the same. So it was wrong, and answers are
      * quicker than any before: neither this restart nor reports can be judged by their time. */
-    if (x->left_out > 0) {
-        x->doubts = 0;
-        return;
-    }
-    x->gap_restarted = now;
-    x->doubts = x->doubts > 0 ? x->doubts - 1 : 0;
+    x->unjudged = proved_wrong;
+    x->doubts = x->doubts > 0 && !proved_wrong ? x->doubts - 1 : 0;
 }
 
 /* Progress to `block` sooner than an answer can come to that block sent again, which a peer that
@@ -180,7 +179,7 @@ static void judge_restart(struct tftp_sender *x, const struct tftp_flow *f, uint
     const struct tftp_run *run = run_of(x, block);
     nsec sent = run != NULL ? run->sent : x->gap_restarted;
 
-    if (x->gap_restarted != 0 &&
+    if (x->gap_restarted != 0 && !x->unjudged &&
         (block >= x->next ||
          now + JITTER < sent + tftp_rto_shortest(f->rto, place_in(run, block)))) {
         x->doubts = DOUBTS;
@@ -189,8 +188,9 @@ static void judge_restart(struct tftp_sender *x, const struct tftp_flow *f, uint
         new_burst(x);
         if (x->next < x->high)
             remember_run(x, x->next, x->high, false, now);
+        x->left_out = (uint16_t)(x->next - x->base);
+        x->left_out_end = (uint16_t)(x->high - x->base);
         x->next = x->high;
-        x->left_out = (uint16_t)(x->high - x->base);
     } else if (x->gap_restarted != 0 && run != NULL) {
         /* Where nearly all goes out twice nothing else would end a backoff. */
         tftp_rto_end_back_off(f->rto, now - sent);
@@ -245,6 +245,11 @@ static void on_gap_hint(struct tftp_sender *x, const struct tftp_flow *f, nsec n
     x->held = may_hold;
 }
 
+static uint16_t less(uint16_t offset, uint64_t blocks)
+{
+    return (uint16_t)(offset - MIN(offset, blocks));
+}
+
 static void on_progress(struct tftp_sender *x, const struct tftp_flow *f, uint64_t block, nsec now)
 {
     bool window_done = block == x->base - 1 + f->params->windowsize || block == x->last;
@@ -259,8 +264,9 @@ static void on_progress(struct tftp_sender *x, const struct tftp_flow *f, uint64
             tftp_rto_settle(f->rto, now - run->sent, place_in(run, block));
     }
     judge_restart(x, f, block, now);
+    x->left_out = less(x->left_out, block + 1 - x->base);
+    x->left_out_end = less(x->left_out_end, block + 1 - x->base);
     tftp_burst_on_acked(&x->burst, (uint32_t)(block + 1 - x->base));
-    x->left_out = (uint16_t)(x->left_out - MIN(x->left_out, block + 1 - x->base));
     x->base = block + 1;
     if (x->next < x->base)
         x->next = x->base;

@@ -43,15 +43,17 @@ struct tftp_sender {
     nsec resent_at;      /* when a block was sent again last */
     nsec waiting_since;  /* of the last progress, or the first block sent after it */
     uint16_t burst_left; /* blocks that may still go out before the next pause */
-    uint16_t left_out;   /* from `base` on, of a repetition that seemed to be in vain */
-    uint8_t tries;       /* timeouts since the last progress */
-    uint8_t newest;      /* of runs */
-    uint8_t doubts;      /* restarts that are waited for longer, as one was in vain */
-    bool held;           /* nothing goes out before gap_at or progress */
-    bool probing;        /* nothing beyond `limit` before an ACK or a timeout */
-    bool spoiled;        /* something of this window had to be sent again */
-    bool was_spoiled;    /* before the restart for a gap */
-    bool final_ack_moot; /* we are the server: nobody repeats a lost final ACK */
+    /* Of a repetition that seemed to be in vain: the blocks that were left out, from `base` on. */
+    uint16_t left_out, left_out_end;
+    uint8_t tries;           /* timeouts since the last progress */
+    uint8_t newest;          /* of runs */
+    uint8_t doubts;          /* restarts that are waited for longer, as one was in vain */
+    bool held : 1;           /* nothing goes out before gap_at or progress */
+    bool probing : 1;        /* nothing beyond `limit` before an ACK or a timeout */
+    bool spoiled : 1;        /* something of this window had to be sent again */
+    bool was_spoiled : 1;    /* before the restart for a gap */
+    bool unjudged : 1;       /* that restart: the last verdict was wrong */
+    bool final_ack_moot : 1; /* we are the server: nobody repeats a lost final ACK */
     struct tftp_burst burst;
     struct tftp_burst_mark mark; /* of `burst` before that restart */
     struct tftp_run runs[TFTP_RUNS];

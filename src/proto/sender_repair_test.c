@@ -163,8 +163,9 @@ static void a_verdict_is_proved_wrong(void **state)
     assert_sends(11, 1, now = at_deadline());
     assert_int_equal(s.counts.resent_gap, 2);
     fixture_ack(&s, 11, now += 13 * MS);
-    (void)goes_on(now, now + 200 * MS);
+    (void)goes_on(now, now + 80 * MS);
     assert_int_equal(s.counts.blocks_resent, resent + 8); /* 11 to 18 */
+    assert_int_equal(s.rto.interval, 100 * MS);
 }
 
 /* The timer sends a block again, and it is lost once more: what follows it would go out in vain.

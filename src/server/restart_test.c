@@ -139,7 +139,7 @@ static uint64_t replaced(void)
     return rig.w.metrics.v[METRIC_REQUESTS_REPLACED];
 }
 
-/* A transfer whose client has had the OACK and waits for DATA 2. */
+/* A transfer whose client has had the OACK and DATA 1. */
 static void begin(void)
 {
     send_to(&rig.listen, REQUEST, sizeof(REQUEST));
@@ -180,11 +180,26 @@ static void copy_read_late_is_none(void **state)
     assert_int_equal(replaced(), 1);
 }
 
+/* In a flood there is always a request that was not read yet. */
+static void a_flood_ends_no_patience(void **state)
+{
+    (void)state;
+    rig.unread = true;
+    begin();
+    rig.now += 9 * NSEC_PER_SEC;
+    send_to(&rig.listen, REQUEST, sizeof(REQUEST));
+    assert_int_equal(replaced(), 0);
+    rig.now += NSEC_PER_SEC;
+    send_to(&rig.listen, REQUEST, sizeof(REQUEST));
+    assert_int_equal(replaced(), 1);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(silent_client_starts_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(copy_read_late_is_none, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_flood_ends_no_patience, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

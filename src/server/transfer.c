@@ -12,6 +12,8 @@
 /* A peer that was silent this long and sends its request again has started over (a ROM after a
  * reset uses the same port); before that the request is an echo of the running transfer. */
 #define RESTART_SILENCE NSEC_PER_SEC
+/* No request waits longer to be read, of a socket that is read in each turn. */
+#define REQUEST_WAITS (10 * NSEC_PER_SEC)
 /* The largest window of a peer in no trusted network: six of them, with all headers, cost less
  * than an ACK at each port that a transfer may have (docs/design/2026-11-25-blind-acks.md). */
 #define UNTRUSTED_WINDOW_BLOCKS 64
@@ -408,14 +410,16 @@ static bool charge_repeat(struct transfer *t, size_t request_len)
 /*
  * A copy that the client sent before it had an answer came before its first packet; so while
  * requests from that time wait to be read, silence tells nothing: it may be this machine that was
- * busy, or stood still. One socket for all keeps the order.
+ * busy, or stood still. One socket for all keeps the order. In a lasting flood there is always
+ * one that waits, but none for that long.
  */
 static bool was_silent(const struct transfer *t)
 {
     const struct worker *w = t->worker;
 
     return !t->opening && w->now - t->x.session.last_heard >= RESTART_SILENCE &&
-           (t->x.socket == t->listener || w->listened >= t->proven_at);
+           (t->x.socket == t->listener || w->requests_read > t->proven_at ||
+            w->now - t->proven_at >= REQUEST_WAITS);
 }
 
 bool transfer_repeated(struct transfer *t, const struct net_rx *rx)

@@ -248,7 +248,7 @@ bool worker_pass(struct worker *w, nsec now)
     take_mail(w);
     xfer_env_resume(&w->env, w->now);
     receive(w);
-    w->listened = net_last_read(w->net, now);
+    w->requests_read = net_last_read(w->net, now);
     file_complete(w->files, WORKER_FILE_BUDGET);
     w->timers_left = TIMER_BUDGET;
     wheel_fire(&w->wheel, w->now, on_timer, w);

@@ -89,7 +89,7 @@ struct worker {
     struct net_socket *listeners[WORKER_LISTEN_MAX];
     struct net_own own;
     nsec now;             /* of this loop pass */
-    nsec listened;        /* all requests that had come by then have been read */
+    nsec requests_read;   /* all requests that had been found by then have been read */
     unsigned round;       /* datagrams of one receive round at most */
     unsigned timers_left; /* of this turn's budget */
     struct timer trim;    /* closes idle files, gives memory back */
