@@ -298,7 +298,7 @@ static void test_last_among_answers(void **state)
             peer_send(peer, &s->local, "ack", 3);
     }
     assert_in_range(before, backlog, bound);
-    assert_in_range(read, 1, turn);
+    assert_in_range(read, 1, engine == &net_mmsg_ops ? turn : 1); /* "more" waits still */
     close(peer);
     rig_stop(&r);
 }
