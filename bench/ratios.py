@@ -2,12 +2,15 @@
 
 A machine that is shared changes its speed between one run and the next, by as much as a factor of
 two, and keeps it for seconds. So each run is divided by the floor's runs right before and right
-after it, and the ratio of a server is the median of those of its runs."""
+after it, and the ratio of a server is the median of those of its runs. Where these two differ by more than
+CHANGED, the speed changed while the run was measured or right beside it, and which of them it is to
+be divided by nobody knows: it is left out, unless that is so for most."""
 
 import statistics
 
 FLOOR = "floor"
 NEAR = 60  # seconds: a floor's run further away tells nothing about this one
+CHANGED = 1.15
 
 
 def median(values):
@@ -16,12 +19,21 @@ def median(values):
 
 
 def _beside(run, floors, figure):
-    """The floor's figure around this run; None where it was not measured."""
+    """The floor's figures around this run, one or two; none where it was not measured."""
     known = [f for f in floors if figure(f) and abs(f["at_s"] - run["at_s"]) <= NEAR]
     before = [f for f in known if f["at_s"] <= run["at_s"]]
     after = [f for f in known if f["at_s"] > run["at_s"]]
-    found = [figure(f) for f in before[-1:] + after[:1]]
-    return statistics.mean(found) if found else None
+    return [figure(f) for f in before[-1:] + after[:1]]
+
+
+def _beside_floor(runs, floors, figure):
+    """The ratio of a server whose runs have their time; None where there is none."""
+    pairs = [(figure(r), _beside(r, floors, figure)) for r in runs]
+    pairs = [(own, floor) for own, floor in pairs if own and floor]
+    steady = [(own, floor) for own, floor in pairs if max(floor) <= CHANGED * min(floor)]
+    if 2 * len(steady) >= len(pairs):
+        pairs = steady
+    return median(own / statistics.mean(floor) for own, floor in pairs)
 
 
 def to_floor(by_server, figure):
@@ -31,8 +43,7 @@ def to_floor(by_server, figure):
     found = {FLOOR: 1} if median(figure(r) for r in floors) else {}
     for server, runs in by_server.items():
         if all("at_s" in r for r in floors + runs):
-            pairs = [(figure(r), _beside(r, floors, figure)) for r in runs]
-            ratio = median(own / floor for own, floor in pairs if own and floor)
+            ratio = _beside_floor(runs, floors, figure)
         else:
             own, floor = (median(figure(r) for r in of) for of in (runs, floors))
             ratio = own / floor if own and floor else None

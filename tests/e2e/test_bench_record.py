@@ -83,6 +83,19 @@ def test_ratios_survive_a_machine_of_two_speeds():
     assert ratios.to_floor(old, lambda r: r["us"]) == {"floor": 1, "it": 1.5}
 
 
+def test_ratios_leave_out_what_changed_meanwhile():
+    """A run between a slow and a quick one of the floor may belong to either; but if most do, all
+    of them count."""
+    floors = [{"at_s": 4 * n, "us": us} for n, us in enumerate([1, 2, 1, 1.1, 1])]
+    own = [{"at_s": 4 * n + 2, "us": us} for n, us in enumerate([2.4, 2.4, 1.155, 1.155])]
+
+    def ratio(runs):
+        return ratios.to_floor({"floor": floors, "it": runs}, lambda r: r["us"])["it"]
+
+    assert ratio(own) == pytest.approx(1.1)
+    assert ratio(own[:3]) == pytest.approx(1.6)
+
+
 def test_the_floor_is_measured_beside_each(tmp_path):
     bench = measure.Bench(conftest.BUILD, tmp_path, False)
     bench.begin("cases", 60)
