@@ -20,7 +20,8 @@ another, over loopback. Each client has an address of its own, and every byte is
 measurement starts the server anew and warms it with one download; in each round all servers take
 turns, and tables show medians over the rounds, with the least and the most beside them. The floor
 runs before and after each of them: a ratio to the floor is of each run to the two beside it,
-and then the median, for a shared machine changes its speed from one moment to the next. A slow
+and then the median, for a shared machine changes its speed from one moment to the next; a run
+beside which these two differ by more than 15 % is left out, unless that is so for most. A slow
 server is measured less often (column "runs") and for some seconds only: "cut off" is what was
 still running then and is no failure.
 
