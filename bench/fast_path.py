@@ -74,8 +74,8 @@ CLIENTS = {"that sleeps between packets": [],
 
 
 def spin(place, rounds):
-    """One lock-step client alone, with and without busy waiting of the server. What waking the client
-    costs, where it sleeps, no server can change."""
+    """One lock-step client alone, with and without busy waiting of the server. What waking the
+    client costs, where it sleeps, no server can change."""
     for engine in ENGINES:
         for who, words in CLIENTS.items():
             rates, costs = {0: [], 50: []}, {0: [], 50: []}

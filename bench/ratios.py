@@ -2,9 +2,9 @@
 
 A machine that is shared changes its speed between one run and the next, by as much as a factor of
 two, and keeps it for seconds. So each run is divided by the floor's runs right before and right
-after it, and the ratio of a server is the median of those of its runs. Where these two differ by more than
-CHANGED, the speed changed while the run was measured or right beside it, and which of them it is to
-be divided by nobody knows: it is left out, unless that is so for most."""
+after it, and the ratio of a server is the median of those of its runs. Where these two differ by
+more than CHANGED, the speed changed while the run was measured or right beside it, and which of
+them it is to be divided by nobody knows: it is left out, unless that is so for most."""
 
 import statistics
 

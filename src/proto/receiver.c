@@ -99,15 +99,14 @@ static void take(struct tftp_receiver *x, const struct tftp_flow *f, uint64_t le
     learn_pause(x, now);
     x->came_at = now;
     if (x->ack_fresh && x->expected == x->acked + 1) {
-        /* The sender may have waited with its answer to the report of a gap, and to the timer's ACK
-         * it may be none: it was on its way. */
-        if (x->gap == x->expected) {
+        /* The sender may have waited with its answer to the report of a gap. */
+        if (x->gap == x->expected)
             tftp_rto_settle(f->rto, now - x->ack_at, 1);
-        } else {
+        else
             tftp_rto_sample(f->rto, now - x->ack_at, 1);
-            if (x->tries == 0)
-                x->answer = nsec_min(x->answer, now - x->ack_at);
-        }
+        /* Nor need it be one: an overtaken block, or one before our timer's ACK, was on its way. */
+        if (x->gap != x->expected && x->tries == 0)
+            x->answer = nsec_min(x->answer, now - x->ack_at);
     }
     x->ack_fresh = false;
     x->repeat_from = TFTP_BLOCK_NONE;

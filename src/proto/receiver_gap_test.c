@@ -199,6 +199,19 @@ static void who_starts_over_each_time_has_heard(void **state)
     assert_acks(29, now);
 }
 
+/* The first of a window is lost, and reported twice; then all of it comes. */
+static nsec reported_twice(uint64_t block, nsec now)
+{
+    refuses(block + 1, 512, now += MS);
+    assert_acks((int)block - 1, now);
+    refuses(block + 2, 512, now += 3 * MS);
+    assert_acks((int)block - 1, now);
+    for (uint64_t i = block; i < block + 16; i++)
+        takes(i, 512, now += 10 * USEC);
+    assert_acks((int)block + 15, now);
+    return now;
+}
+
 /* ... which need not be as slow as our own: it lacks our ACK. */
 static void who_starts_over_may_have_a_quick_timer(void **state)
 {
@@ -206,13 +219,7 @@ static void who_starts_over_may_have_a_quick_timer(void **state)
 
     (void)state;
     s.rto.min = NSEC_PER_SEC;
-    refuses(19, 512, now += MS);
-    assert_acks(17, now);
-    refuses(20, 512, now += 3 * MS);
-    assert_acks(17, now);
-    for (uint64_t block = 18; block <= 33; block++)
-        takes(block, 512, now += 10 * USEC);
-    assert_acks(33, now);
+    now = reported_twice(18, now);
     refuses(18, 512, now += 30 * MS);
     assert_acks(-1, now);
     refuses(18, 512, now += 70 * MS);
@@ -226,13 +233,7 @@ static void a_timer_has_not_misheard(void **state)
 
     (void)state;
     for (uint64_t block = 18; block <= 82; block += 16) {
-        refuses(block + 1, 512, now += MS);
-        assert_acks((int)block - 1, now);
-        refuses(block + 2, 512, now += 3 * MS);
-        assert_acks((int)block - 1, now);
-        for (uint64_t i = block; i < block + 16; i++)
-            takes(i, 512, now += 10 * USEC);
-        assert_acks((int)block + 15, now);
+        now = reported_twice(block, now);
         refuses(block, 512, now += 100 * MS);
         assert_acks((int)block + 15, now);
     }
